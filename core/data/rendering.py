@@ -1,0 +1,231 @@
+"""The one place where a conversation becomes token ids, and where it is decided which of them are trained.
+
+Training, previews and chat all come here, so that a model is asked exactly what it was taught (laws 1 and 2):
+
+- The ids of an example begin with exactly the ids that chat feeds for its prompt, because both are cut at the same
+  places and tokenised piece by piece (`turns.py` says where).
+- `labels[i]` is `input_ids[i]` for the tokens of an answer and the token that ends its turn, and `NOT_TRAINED` for all
+  others; the model shifts them. What a template writes after the last answer (most write a newline) is left out:
+  nothing is learned from it.
+- A template that rewrites earlier turns (thinking dropped, system prompt moved to the last question) gives one example
+  for each answer, because no single row of ids equals what chat would feed at every turn.
+
+Not here: which template a model has (`templates.py`), what a row means (`formats.py`), padding (`batching.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from core.data.conversation import Example, Message
+from core.data.templates import BUILT_IN_TEMPLATES, ensure_template
+from core.data.turns import NOT_TRAINED, STAND_IN, ChatView, broken, cut
+from core.errors import SHOWN_PROBLEMS, Place, Problem, WorkbenchError, refusal
+from core.settings import LongRows
+
+__all__ = [
+    "BUILT_IN_TEMPLATES",
+    "NOT_TRAINED",
+    "Piece",
+    "Rendered",
+    "RenderedSet",
+    "end_of_turn_ids",
+    "ensure_template",
+    "preview",
+    "render_all",
+    "render_example",
+    "render_prompt",
+]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One training row: `input_ids` and `labels` of equal length; labels are NOT_TRAINED outside answers."""
+
+    input_ids: list[int]
+    labels: list[int]
+    line: int
+
+    @property
+    def trained_tokens(self) -> int:
+        return sum(label != NOT_TRAINED for label in self.labels)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One token as shown in a preview. Where several tokens make one character, the last holds it, the others ""."""
+
+    text: str
+    trained: bool
+    token_id: int
+
+
+@dataclass(frozen=True)
+class RenderedSet:
+    """All rows of a data set as ids, and what became of the rows that did not fit.
+
+    `too_long` are the lines of rows over the maximum length, `cut` those of them that were cut rather than skipped,
+    `untrained` those of which the cut left nothing to learn (they are not among `rows`). Errors among `problems` name
+    rows that the template could not render; they are not among `rows` either.
+    """
+
+    rows: list[Rendered]
+    too_long: tuple[int, ...] = ()
+    cut: tuple[int, ...] = ()
+    untrained: tuple[int, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(row.input_ids) for row in self.rows]
+
+    @property
+    def trained_tokens(self) -> list[int]:
+        """Trained tokens of each row."""
+        return [row.trained_tokens for row in self.rows]
+
+    @property
+    def total_tokens(self) -> int:
+        return sum(self.lengths)
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        return tuple(problem for problem in self.problems if problem.severity == "error")
+
+
+def render_prompt(tokenizer: Any, messages: Sequence[Message], reply_start: str = "") -> list[int]:
+    """The ids chat feeds to the model: the conversation, the opening of the answer, and the start of the reply.
+
+    Raises:
+        WorkbenchError: D28 where the template refuses the conversation, M05 where there is no template.
+    """
+    view = ChatView.of(tokenizer)
+    marked = view.mark(messages)
+    segments = cut(view.text(marked, prompt=True), view.turns(marked), trained_from=len(marked))
+    return view.encode([*segments, (broken(reply_start, view.special), False)])[0]
+
+
+def render_example(tokenizer: Any, example: Example) -> list[Rendered]:
+    """The training rows of one example: usually one, one for each answer where the template rewrites earlier turns.
+
+    Messages after the last answer are left out.
+
+    Raises:
+        WorkbenchError: D27 where there is no answer, or none before which something was said; D28 where the template
+            refuses the conversation; M05 where there is no template.
+    """
+    return _render(ChatView.of(tokenizer), example)
+
+
+def render_all(
+    tokenizer: Any, examples: Sequence[Example], max_length: int | None = None, long_rows: LongRows = "skip"
+) -> RenderedSet:
+    """Render every example; rows over `max_length` tokens are skipped, or cut at their end.
+
+    Raises:
+        WorkbenchError: D30 where no row keeps a trained token; all D27 and D28 where no example can be rendered.
+    """
+    view = ChatView.of(tokenizer)
+    rows: list[Rendered] = []
+    problems: list[Problem] = []
+    for example in examples:
+        try:
+            rows += _render(view, example)
+        except WorkbenchError as error:
+            problems += error.problems
+    if not rows and problems:
+        raise WorkbenchError(problems)
+    if rows and not any(row.input_ids[-1] in view.added for row in rows):
+        problems.append(Problem("M05_no_end_of_turn", severity="warning"))
+    return _fit(rows, max_length, long_rows, problems)
+
+
+def preview(tokenizer: Any, example: Example) -> list[Piece]:
+    """The tokens of an example as text, with the trained ones marked.
+
+    Raises:
+        WorkbenchError: as `render_example`.
+    """
+    return [piece for row in render_example(tokenizer, example) for piece in _pieces(tokenizer, row)]
+
+
+def end_of_turn_ids(tokenizer: Any) -> list[int]:
+    """The tokens after which an answer is over: the template's end-of-turn token and the tokenizer's EOS.
+
+    Raises:
+        WorkbenchError: M05 where there is no template.
+    """
+    view = ChatView.of(tokenizer)
+    ending = view.control.search(view.closing([{"role": "user", "content": STAND_IN}]))
+    ids = [int(tokenizer.convert_tokens_to_ids(ending.group()))] if ending else []
+    return ids if tokenizer.eos_token_id in (None, *ids) else [*ids, int(tokenizer.eos_token_id)]
+
+
+def _render(view: ChatView, example: Example) -> list[Rendered]:
+    roles = [message["role"] for message in example.messages]
+    if "assistant" not in roles:
+        raise refusal("D27_no_answer", Place(line=example.line))
+    last = len(roles) - 1 - roles[::-1].index("assistant")
+    try:
+        turns = view.turns(view.mark(example.messages[: last + 1]))
+    except WorkbenchError as error:
+        raise WorkbenchError([_at_line(problem, example.line) for problem in error.problems]) from error
+    if all(turns[-1].end.startswith(turn.end) for turn in turns):
+        rows = [cut(turns[-1].end, turns)]
+    else:
+        rows = [cut(turn.end, turns[: number + 1], trained_from=number) for number, turn in enumerate(turns)]
+    return [Rendered(*view.encode(segments), line=example.line) for segments in rows]
+
+
+def _fit(rows: list[Rendered], max_length: int | None, long_rows: LongRows, problems: list[Problem]) -> RenderedSet:
+    limit = max_length or max((len(row.input_ids) for row in rows), default=0)
+    too_long = tuple(dict.fromkeys(row.line for row in rows if len(row.input_ids) > limit))
+    kept = [
+        replace(row, input_ids=row.input_ids[:limit], labels=row.labels[:limit])
+        for row in rows
+        if len(row.input_ids) <= limit or long_rows == "cut"
+    ]
+    fit = [row for row in kept if row.trained_tokens]
+    if rows and not fit:
+        raise _nothing_fits(rows, limit, long_rows)
+    untrained = tuple(dict.fromkeys(row.line for row in kept if not row.trained_tokens))
+    if untrained:
+        values = {"count": len(untrained), "limit": limit, "lines": ", ".join(map(str, untrained[:SHOWN_PROBLEMS]))}
+        problems = [*problems, Problem("D30_rows_without_answer", Place(line=untrained[0]), values, "warning")]
+    return RenderedSet(fit, too_long, too_long if long_rows == "cut" else (), untrained, tuple(problems))
+
+
+def _nothing_fits(rows: list[Rendered], limit: int, long_rows: LongRows) -> WorkbenchError:
+    """D30 with the share of rows that are too long and the shortest maximum length with which one row can be used."""
+    if long_rows == "cut":
+        needed = min(next(at for at, label in enumerate(row.labels) if label != NOT_TRAINED) + 1 for row in rows)
+    else:
+        needed = min(len(row.input_ids) for row in rows)
+    longest = max(len(row.input_ids) for row in rows)
+    share = round(100 * sum(len(row.input_ids) > limit for row in rows) / len(rows))
+    return refusal("D30_all_too_long", percent=share, limit=limit, needed=needed, longest=longest)
+
+
+def _pieces(tokenizer: Any, row: Rendered) -> list[Piece]:
+    """Each token's text; the tokens of one character wait until it is whole (at most four bytes, so four tokens)."""
+    pieces: list[Piece] = []
+    before: list[int] = []
+    waiting: list[int] = []
+    for token, label in zip(row.input_ids, row.labels, strict=True):
+        waiting.append(token)
+        text = _decoded(tokenizer, before + waiting)[len(_decoded(tokenizer, before)) :]
+        whole = not text.endswith("\ufffd") or len(waiting) == 4
+        pieces.append(Piece(text if whole else "", label != NOT_TRAINED, token))
+        if whole:
+            before, waiting = waiting, []
+    return pieces
+
+
+def _decoded(tokenizer: Any, ids: list[int]) -> str:
+    return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def _at_line(problem: Problem, line: int) -> Problem:
+    return replace(problem, place=replace(problem.place, line=line))

@@ -1,0 +1,202 @@
+"""Every parameter a person can set, declared once: type, default, range, usual range, unit, simple or advanced.
+
+The page, the YAML specs, the command line, the checks and the documentation all derive from these models. A field that
+is `None` by default is automatic: `core.training.plan` resolves it and says why. Labels and help texts are in the
+catalogue under `settings.<Model>.<field>.{label,help}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+
+from core.errors import Place, Problem, WorkbenchError, excerpt
+
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8", "nf4"]
+Scheduler = Literal["cosine", "linear", "constant"]
+LongRows = Literal["skip", "cut"]
+SettingsT = TypeVar("SettingsT", bound="Settings")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What a form shows for a number beside its bounds: unit, usual range, step; and whether it is for experts."""
+
+    unit: str = ""
+    usual: tuple[float, float] | None = None
+    step: float | None = None
+    advanced: bool = False
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, no unknown keys, no NaN, no bool or text taken for a number."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+    @classmethod
+    def checked(cls, values: Mapping[str, Any]) -> Self:
+        """The settings with these values.
+
+        Raises:
+            WorkbenchError: H01 for each unknown key and each value of the wrong type or out of range.
+        """
+        return checked(cls, values)
+
+
+def checked(model: type[SettingsT], values: Mapping[str, Any]) -> SettingsT:
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        raise WorkbenchError([_problem(model, details) for details in error.errors()]) from error
+
+
+class LoadSettings(Settings):
+    """How a base model is put into memory."""
+
+    precision: Precision = "auto"
+
+
+class MethodSettings(Settings):
+    """What a LoRA adapter looks like (https://arxiv.org/abs/2106.09685). `alpha` None means twice the rank."""
+
+    rank: Annotated[int, Field(ge=1, le=512), Scale(usual=(4, 64), step=1)] = 16
+    alpha: Annotated[float | None, Field(gt=0, le=4096), Scale(usual=(4, 128))] = None
+    dropout: Annotated[float, Field(ge=0, le=0.9), Scale(usual=(0, 0.1), step=0.01, advanced=True)] = 0.0
+    target_modules: Annotated[tuple[str, ...], Scale(advanced=True)] = ("all-linear",)
+
+    @field_validator("target_modules", mode="before")
+    @classmethod
+    def _list_becomes_tuple(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
+
+
+class TrainingSettings(Settings):
+    """How an adapter is trained. `None` is automatic; `core.training.plan` shows what it becomes and why."""
+
+    epochs: Annotated[float | None, Field(gt=0, le=1000), Scale(usual=(1, 20))] = None
+    learning_rate: Annotated[float, Field(gt=0, le=1), Scale(usual=(5e-5, 1e-3))] = 2e-4
+    max_length: Annotated[int | None, Field(ge=8, le=1_048_576), Scale(unit="tokens", usual=(256, 4096))] = None
+    long_rows: Annotated[LongRows, Scale(advanced=True)] = "skip"
+    micro_batch_size: Annotated[int | None, Field(ge=1, le=4096), Scale(unit="rows", usual=(1, 16), advanced=True)] = (
+        None
+    )
+    gradient_accumulation_steps: Annotated[int | None, Field(ge=1, le=4096), Scale(usual=(1, 16), advanced=True)] = None
+    scheduler: Annotated[Scheduler, Scale(advanced=True)] = "cosine"
+    warmup_share: Annotated[float, Field(ge=0, le=1), Scale(usual=(0, 0.1), step=0.01, advanced=True)] = 0.05
+    weight_decay: Annotated[float, Field(ge=0, le=1), Scale(usual=(0, 0.1), step=0.01, advanced=True)] = 0.01
+    max_grad_norm: Annotated[float, Field(gt=0, le=1e6), Scale(usual=(0.5, 2), advanced=True)] = 1.0
+    validation_share: Annotated[float | None, Field(ge=0, le=0.5), Scale(usual=(0.05, 0.2), advanced=True)] = None
+    evaluations: Annotated[int | None, Field(ge=0, le=1000), Scale(unit="per run", usual=(5, 20), advanced=True)] = None
+    checkpoint_every_s: Annotated[float, Field(ge=1, le=86_400), Scale(unit="s", usual=(30, 600), advanced=True)] = 60.0
+    activation_checkpointing: Annotated[bool | None, Scale(advanced=True)] = None
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1), Scale(advanced=True)] = 42
+    threads: Annotated[int | None, Field(ge=1, le=256), Scale(advanced=True)] = None
+
+
+class SamplingSettings(Settings):
+    """Everything that shapes an answer. `seed` None draws a new one for each answer, which is then shown."""
+
+    do_sample: bool = True
+    temperature: Annotated[float, Field(gt=0, le=5), Scale(usual=(0.2, 1.2), step=0.05)] = 0.7
+    top_k: Annotated[int, Field(ge=0, le=1000), Scale(unit="tokens", usual=(0, 100), step=1)] = 0
+    top_p: Annotated[float, Field(gt=0, le=1), Scale(usual=(0.8, 1), step=0.01)] = 0.95
+    min_p: Annotated[float, Field(ge=0, le=1), Scale(usual=(0, 0.1), step=0.01)] = 0.0
+    repetition_penalty: Annotated[float, Field(ge=0.5, le=3), Scale(usual=(1, 1.2), step=0.01)] = 1.0
+    no_repeat_ngram_size: Annotated[int, Field(ge=0, le=50), Scale(unit="tokens", usual=(0, 6), step=1)] = 0
+    num_beams: Annotated[int, Field(ge=1, le=16), Scale(usual=(1, 4), step=1)] = 1
+    max_new_tokens: Annotated[int, Field(ge=1, le=32_768), Scale(unit="tokens", usual=(64, 2048), step=1)] = 512
+    seed: Annotated[int | None, Field(ge=0, le=2**32 - 1)] = None
+    stop: tuple[str, ...] = ()
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _list_becomes_tuple(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
+
+
+@dataclass(frozen=True)
+class SettingField:
+    """One declared parameter as a form or a help text needs it. `choices` is empty for anything but a choice."""
+
+    model: str
+    name: str
+    default: Any
+    minimum: float | None
+    above_minimum: bool  # the minimum itself is refused
+    maximum: float | None
+    scale: Scale
+    choices: tuple[str, ...]
+    automatic: bool
+    boolean: bool
+
+    @property
+    def label_key(self) -> str:
+        return f"settings.{self.model}.{self.name}.label"
+
+    @property
+    def help_key(self) -> str:
+        return f"settings.{self.model}.{self.name}.help"
+
+
+def fields_of(model: type[Settings]) -> dict[str, SettingField]:
+    """The declared parameters of a settings model, in order."""
+    return {name: _field(model, name, info) for name, info in model.model_fields.items()}
+
+
+def _field(model: type[Settings], name: str, info: FieldInfo) -> SettingField:
+    bounds = {key: getattr(rule, key) for rule in info.metadata for key in ("ge", "gt", "le") if hasattr(rule, key)}
+    scale = next((rule for rule in info.metadata if isinstance(rule, Scale)), Scale())
+    literals = (info.annotation, *get_args(info.annotation))  # a choice, or a choice that may be left automatic
+    choices = tuple(choice for literal in literals for choice in get_args(literal) if isinstance(choice, str))
+    return SettingField(
+        model=model.__name__,
+        name=name,
+        default=info.default,
+        minimum=bounds.get("ge", bounds.get("gt")),
+        above_minimum="gt" in bounds,
+        maximum=bounds.get("le"),
+        scale=scale,
+        choices=choices,
+        automatic=info.default is None,
+        boolean=info.annotation is bool or bool in get_args(info.annotation),
+    )
+
+
+def _problem(model: type[Settings], details: Any) -> Problem:
+    """A pydantic error as a problem in our words, with the field's range and the value that was seen."""
+    path = ".".join(str(part) for part in details["loc"])
+    model, name = _owner(model, details["loc"])
+    if details["type"] == "missing":
+        return Problem("H01_missing_setting", Place(field=path), {"field": path})
+    seen = excerpt(repr(details.get("input")))
+    place = Place(field=path, excerpt=seen)
+    known = fields_of(model)
+    if name not in known:
+        return Problem("H01_unknown_setting", place, {"field": path, "known": ", ".join(known)})
+    spec = known[name]
+    if spec.choices and spec.minimum is None:
+        return Problem("H01_not_a_choice", place, {"field": path, "seen": seen, "choices": ", ".join(spec.choices)})
+    if spec.minimum is None or spec.maximum is None:
+        return Problem("H01_wrong_type", place, {"field": path, "seen": seen, "default": spec.default})
+    allowed = f"{spec.minimum:g} {'<' if spec.above_minimum else '≤'} {name} ≤ {spec.maximum:g}"
+    usual = spec.scale.usual or (spec.minimum, spec.maximum)
+    return Problem(
+        "H01_out_of_range",
+        place,
+        {"field": path, "seen": seen, "allowed": allowed, "usual": f"{usual[0]:g} – {usual[1]:g}"},
+    )
+
+
+def _owner(model: type[Settings], location: tuple[object, ...]) -> tuple[type[Settings], str]:
+    """The settings model, perhaps one inside another, that declares the field an error is about; and that field."""
+    names = [part for part in location if isinstance(part, str)]
+    for name in names[:-1]:
+        info = model.model_fields.get(name)
+        if info is None or not (isinstance(info.annotation, type) and issubclass(info.annotation, Settings)):
+            return model, name
+        model = info.annotation
+    return model, names[-1] if names else ""

@@ -1,0 +1,164 @@
+"""Checkpoints: whole snapshots of a run that appear atomically, are verified before use, and rotate.
+
+Owns their folders, manifests, random-generator state and rotation:
+
+    checkpoints/step-000123/
+        adapter/            the adapter in peft's layout with its card, as chat applies it
+        optimizer.pt, scheduler.pt, rng_state.pth, trainer_state.json
+        manifest.json       written last: step, versions, hashes of data and of every file
+
+Tensors of optimizer and generators are read back with `weights_only=True`; nothing here is ever unpickled freely.
+Which step is saved when, and which one is best, is decided by the run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import shutil
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from core.workspace import new_folder, read_json, write_json
+
+ADAPTER = "adapter"  # the adapter's name in the twin, and its folder in a checkpoint
+MANIFEST = "manifest.json"
+FORMAT_VERSION = 1
+KEPT_NEWEST = 2
+RngState = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a checkpoint is. `files` maps each file's relative path to its sha256."""
+
+    step: int
+    dataset_sha256: str
+    base_fingerprint: str
+    versions: dict[str, str]
+    files: dict[str, str]
+    format_version: int = FORMAT_VERSION
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A whole checkpoint on disk."""
+
+    step: int
+    folder: Path
+
+    @property
+    def adapter(self) -> Path:
+        return self.folder / ADAPTER
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a checkpoint's weights depend on beside the spec."""
+
+    dataset_sha256: str
+    base_fingerprint: str
+
+
+def write_checkpoint(folder: Path, trainer: Any, card: Any, origin: Origin) -> Checkpoint:
+    """Save a trainer's state under `folder`; a checkpoint of this step that exists already is left as it is.
+
+    The random state saved is that after the last whole step, also where a stop came within the next one.
+
+    Raises:
+        OSError: nothing of it is left behind.
+    """
+    import torch
+
+    from core.adapters.store import save_adapter
+
+    target = folder / f"step-{trainer.step:06d}"
+    if target.exists():
+        return Checkpoint(trainer.step, target)
+    with new_folder(target) as staging:
+        save_adapter(trainer.model, ADAPTER, staging / ADAPTER, card)
+        torch.save(trainer.optimizer.state_dict(), staging / "optimizer.pt")
+        torch.save(trainer.lr_scheduler.state_dict(), staging / "scheduler.pt")
+        torch.save(trainer.last_rng, staging / "rng_state.pth")
+        trainer.state.save_to_json(str(staging / "trainer_state.json"))
+        files = {file.relative_to(staging).as_posix(): _sha256(file) for file in _files(staging)}
+        manifest = Manifest(trainer.step, origin.dataset_sha256, origin.base_fingerprint, library_versions(), files)
+        write_json(staging / MANIFEST, asdict(manifest))
+    return Checkpoint(trainer.step, target)
+
+
+def list_checkpoints(folder: Path) -> list[Checkpoint]:
+    """Checkpoints that are complete by their manifest's presence, oldest step first; contents are not verified."""
+    found = [entry for entry in folder.glob("step-*") if (entry / MANIFEST).is_file()] if folder.is_dir() else []
+    return sorted((Checkpoint(int(entry.name[5:]), entry) for entry in found), key=lambda each: each.step)
+
+
+def latest_checkpoint(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint whose files are all as they were written; damaged ones are passed over."""
+    return next((each for each in reversed(list_checkpoints(folder)) if read_manifest(each)), None)
+
+
+def read_manifest(checkpoint: Checkpoint) -> Manifest | None:
+    """The manifest where it and every file it names are whole; None otherwise."""
+    try:
+        manifest = Manifest(**read_json(checkpoint.folder / MANIFEST))
+        whole = all(_sha256(checkpoint.folder / name) == digest for name, digest in manifest.files.items())
+    except (OSError, ValueError, TypeError):
+        return None
+    return manifest if whole and manifest.files else None
+
+
+def rotate(folder: Path, keep_steps: Collection[int]) -> None:
+    """Remove checkpoints but the newest ones and those named."""
+    for checkpoint in list_checkpoints(folder)[:-KEPT_NEWEST]:
+        if checkpoint.step not in keep_steps:
+            shutil.rmtree(checkpoint.folder, ignore_errors=True)
+
+
+def load_adapter_weights(model: Any, checkpoint: Checkpoint) -> None:
+    """Put a checkpoint's adapter weights into the tree that trained them."""
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    weights = load_file(checkpoint.adapter / "adapter_model.safetensors")
+    outcome = set_peft_model_state_dict(model, weights, adapter_name=ADAPTER)
+    assert not outcome.unexpected_keys, "a checkpoint fits the tree it was saved from"
+
+
+def rng_state() -> RngState:
+    """The state of every process-wide generator that training may draw from, as plain values and tensors."""
+    import numpy
+    import torch
+
+    numpy_state: Any = numpy.random.get_state()
+    state: RngState = {
+        "python": random.getstate(),
+        "numpy": [part.tolist() if isinstance(part, numpy.ndarray) else part for part in numpy_state],
+        "cpu": torch.random.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def library_versions() -> dict[str, str]:
+    """What a run's numbers may depend on."""
+    versions = {}
+    for package in ("torch", "transformers", "peft", "accelerate"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "?"
+    return versions
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.is_file())
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

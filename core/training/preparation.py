@@ -1,0 +1,210 @@
+"""From a spec to everything a run needs before weights matter: rows read, checked, rendered, split, planned.
+
+Owns that order and the checks that compare a spec with what is really there: the data file's hash, the loaded base, the
+adapter's name and modules. The page's plan and the run come through here, so that what is shown is what is done. It
+reads the data file once; from then on the run works on that snapshot.
+
+    read_data → check_spec → render_rows → make_plan → Preparation
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from core.adapters.methods import checked_targets, trainable_parameters
+from core.adapters.store import check_adapter_name
+from core.data.conversation import Example
+from core.data.datasets import DatasetReport, default_validation_rows, find_dataset, report, split
+from core.data.rendering import Rendered, RenderedSet, render_all
+from core.errors import Place, Problem, WorkbenchError, refusal
+from core.models.loader import LoadedModel
+from core.models.memory import free_memory_gb
+from core.settings import LoadSettings
+from core.training.checkpoints import library_versions
+from core.training.estimate import Machine, ModelShape
+from core.training.plan import Decision, Plan, RowCounts, plan, row_limit, validation_share
+from core.training.samples import SamplePrompt, typed_prompts, usual_prompts
+from core.training.spec import RunSpec
+from core.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class RenderedRows:
+    """Examples set apart for training and for validation, and their rows as ids, whole."""
+
+    train_examples: list[Example]
+    validation_examples: list[Example]
+    train: RenderedSet
+    validation: RenderedSet
+    share: Decision
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A run ready to train. `spec` is resolved; `system_prompt` is the one all its rows share, or None."""
+
+    spec: RunSpec
+    plan: Plan
+    train: list[Rendered]
+    validation: list[Rendered]
+    samples: tuple[SamplePrompt, ...]
+    system_prompt: str | None
+
+
+def prepare(spec: RunSpec, workspace: Workspace, loaded: LoadedModel) -> Preparation:
+    """All of it at once; what the page calls to show a plan.
+
+    Raises:
+        WorkbenchError: as the steps below.
+    """
+    data = read_data(spec, workspace)
+    check_spec(spec, workspace, loaded, data)
+    return make_plan(spec, data, render_rows(spec, data, loaded), loaded)
+
+
+def read_data(spec: RunSpec, workspace: Workspace) -> DatasetReport:
+    """The data set's rows, as one snapshot of its file.
+
+    Raises:
+        WorkbenchError: A03 where there is no such data set; D45 where its content is not the one the spec names, or
+            changed while it was read; the file's own problems where nothing can be read.
+    """
+    info = find_dataset(workspace, spec.dataset)
+    before = info.sha256
+    expected = spec.dataset_sha256 or before
+    data = report(info, spec.data)
+    found = find_dataset(workspace, spec.dataset).sha256
+    if not expected == before == found:
+        raise refusal("D45_data_changed", Place(file=info.name), expected=expected[:12], found=found[:12])
+    return data
+
+
+def check_spec(spec: RunSpec, workspace: Workspace, loaded: LoadedModel, data: DatasetReport) -> None:
+    """Compare the spec with the data, the base and the adapters there are. Warnings are for the caller to show.
+
+    Raises:
+        WorkbenchError: every problem found: the data's, A07, M14, M19, M25 or D42, H05, H06.
+    """
+    problems = [*data.errors, *(each for each in base_problems(spec, loaded) if each.severity == "error")]
+    name_problem = check_adapter_name(workspace, spec.name)
+    problems += [name_problem] if name_problem else []
+    problems += [Problem("M14_training_refused", each.place, each.values) for each in _damage(loaded.problems)]
+    try:
+        checked_targets(spec.method, loaded.model)
+    except WorkbenchError as error:
+        problems += error.problems
+    if problems:
+        raise WorkbenchError(problems)
+
+
+def base_problems(spec: RunSpec, loaded: LoadedModel) -> list[Problem]:
+    """What speaks against training on the loaded base: another name (A07), another structure (M19).
+
+    Other weights of the same structure are a warning.
+    """
+    if spec.base != loaded.info.name:
+        return [
+            Problem("A07_other_base_loaded", Place(field="base"), {"wanted": spec.base, "loaded": loaded.info.name})
+        ]
+    expected, found = spec.base_fingerprint, loaded.fingerprint
+    if expected is None or expected == found:
+        return []
+    values = {"expected": expected, "found": found}
+    if expected.rpartition("-")[0] != found.rpartition("-")[0]:
+        return [Problem("M19_other_structure_in_spec", Place(field="base_fingerprint"), values)]
+    return [Problem("M19_other_weights_in_spec", Place(field="base_fingerprint"), values, "warning")]
+
+
+def render_rows(spec: RunSpec, data: DatasetReport, loaded: LoadedModel) -> RenderedRows:
+    """Set validation examples apart and turn every example into ids and labels.
+
+    Raises:
+        WorkbenchError: the rows the template refuses, unless bad rows are to be skipped; D27 where there are none.
+    """
+    count = len(data.examples)
+    share = validation_share(spec, count, default_validation_rows(count))
+    train, validation = split(data.examples, share.value, spec.training.seed)
+    rows = RenderedRows(
+        train, validation, render_all(loaded.tokenizer, train), render_all(loaded.tokenizer, validation), share
+    )
+    errors = (*rows.train.errors, *rows.validation.errors)
+    if errors and not spec.data.skip_bad_rows:
+        raise WorkbenchError(errors)
+    return rows
+
+
+def make_plan(spec: RunSpec, data: DatasetReport, rows: RenderedRows, loaded: LoadedModel) -> Preparation:
+    """Leave out or cut long rows, and plan.
+
+    Raises:
+        WorkbenchError: D30, H04, H07.
+    """
+    machine, shape = machine_of(loaded), _shape_of(spec, loaded)
+    limit = row_limit(spec, [*rows.train.lengths, *rows.validation.lengths], shape, machine)
+    train = _fitted(rows.train, rows.train_examples, limit, spec, loaded)
+    validation = _fitted(rows.validation, rows.validation_examples, limit, spec, loaded, may_be_empty=True)
+    counts = RowCounts(
+        max_length=limit,
+        validation_share=rows.share,
+        train_lengths=tuple(train.lengths),
+        train_trained=tuple(train.trained_tokens),
+        validation_lengths=tuple(validation.lengths),
+        left_out=len(rows.train.rows) + len(rows.validation.rows) - len(train.rows) - len(validation.rows),
+        cut=len(train.cut) + len(validation.cut),
+    )
+    chosen = plan(spec, counts, shape, machine)
+    resolved = chosen.resolve(spec).model_copy(
+        update={
+            "base_fingerprint": loaded.fingerprint,
+            "dataset_sha256": data.info.sha256,
+            "data": spec.data.model_copy(update={"format": data.format}),
+            "load": LoadSettings(precision=loaded.precision.precision),
+            "versions": library_versions(),
+        }
+    )
+    prompts = typed_prompts(loaded.tokenizer, spec.sample_prompts, data.system_prompt)
+    prompts = prompts or usual_prompts(loaded.tokenizer, [*rows.validation_examples, *rows.train_examples])
+    return Preparation(resolved, chosen, train.rows, validation.rows, prompts, data.system_prompt)
+
+
+def machine_of(loaded: LoadedModel) -> Machine:
+    """The machine as a run on this model would find it now."""
+    import torch
+
+    return Machine(
+        device=loaded.precision.device,
+        free_memory_gb=free_memory_gb(loaded.precision.device),
+        threads=torch.get_num_threads(),
+        compute_bytes=4 if loaded.precision.compute == "fp32" else 2,
+    )
+
+
+def _shape_of(spec: RunSpec, loaded: LoadedModel) -> ModelShape:
+    info = loaded.info
+    trained = trainable_parameters(spec.method, loaded.model)
+    return ModelShape(info.hidden_size, info.layers, info.vocab_size, info.max_length, trained)
+
+
+def _fitted(
+    rendered: RenderedSet,
+    examples: list[Example],
+    limit: Decision,
+    spec: RunSpec,
+    loaded: LoadedModel,
+    *,
+    may_be_empty: bool = False,
+) -> RenderedSet:
+    """The rows within the limit; the set itself where all are."""
+    if max(rendered.lengths, default=0) <= limit.value:
+        return rendered
+    try:
+        return render_all(loaded.tokenizer, examples, int(limit.value), spec.training.long_rows)
+    except WorkbenchError:
+        if may_be_empty:
+            return RenderedSet([])
+        raise
+
+
+def _damage(problems: Iterable[Problem]) -> list[Problem]:
+    return [problem for problem in problems if problem.code == "M14"]

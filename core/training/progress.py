@@ -1,0 +1,256 @@
+"""What a run has come to: its events folded into the one snapshot that a page, a command line and the history show.
+
+Owns that fold, the statuses of a run, speed and the time it will still take. Pure: no file, no clock. `Progress` takes
+events one by one, so a running run is never folded from its start again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from core.errors import Problem
+from core.training.events import (
+    EvalDone,
+    Event,
+    Failed,
+    Finished,
+    Logged,
+    Phase,
+    PhaseStarted,
+    Planned,
+    RunStarted,
+    SampleDone,
+    Saved,
+    StepDone,
+    StopAsked,
+    Stopped,
+    StopReason,
+)
+from core.training.plan import Plan
+
+RECENT_STEPS = 30
+PAUSE_FACTOR = 5  # a step slower than this many times the usual one was a pause (a closed lid), not training
+FORWARD_SHARE = 0.4  # an evaluated token costs about this share of a trained one
+
+
+class Status(StrEnum):
+    """Where a run is. Exactly one holds."""
+
+    QUEUED = "queued"
+    PREPARING = "preparing"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FINISHED = "finished"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"  # found without an end, its process gone
+
+    @property
+    def active(self) -> bool:
+        return self in (Status.QUEUED, Status.PREPARING, Status.RUNNING, Status.STOPPING)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An answer to a sample prompt after a step; step 0 is the base model."""
+
+    step: int
+    prompt: str
+    answer: str
+    finished: str
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """A line of the log as a key of the catalogue with values."""
+
+    key: str
+    values: dict[str, Any]
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that is known of a run after `version` events.
+
+    Series are (step, value) pairs, oldest first. `checkpoint_step` is the newest one on disk; `kept_step` that of the
+    weights in `adapter`. `eta_s` is None while nothing can be said; sample answers are not part of it.
+    """
+
+    status: Status = Status.QUEUED
+    version: int = 0
+    run_id: str = ""
+    name: str = ""
+    base: str = ""
+    dataset: str = ""
+    started_by: str = ""
+    started_at: str = ""
+    pid: int | None = None
+    process_started: float | None = None
+    phase: Phase | None = None
+    plan: Plan | None = None
+    step: int = 0
+    steps: int = 0
+    epoch: float = 0.0
+    epochs: float = 0.0
+    elapsed_s: float = 0.0
+    eta_s: float | None = None
+    tokens_per_s: float | None = None
+    memory_gb: float | None = None
+    losses: tuple[tuple[int, float], ...] = ()
+    evals: tuple[tuple[int, float], ...] = ()
+    learning_rates: tuple[tuple[int, float], ...] = ()
+    grad_norms: tuple[tuple[int, float], ...] = ()
+    samples: tuple[Sample, ...] = ()
+    log: tuple[LogLine, ...] = ()
+    best_step: int | None = None
+    best_loss: float | None = None
+    checkpoint_step: int | None = None
+    adapter: str | None = None
+    kept_step: int | None = None
+    stop_reason: StopReason | None = None
+    keep_asked: bool | None = None
+    problems: tuple[Problem, ...] = ()
+    reference: str = ""
+
+    @property
+    def fraction(self) -> float:
+        """Steps done of all steps, 0 to 1."""
+        return self.step / self.steps if self.steps else 0.0
+
+
+def fold(events: Iterable[Event]) -> Snapshot:
+    """The snapshot after these events."""
+    progress = Progress()
+    for event in events:
+        progress.add(event)
+    return progress.snapshot()
+
+
+@dataclass
+class Progress:
+    """A fold that is going on: `add` each event once, ask for a `snapshot` at any time."""
+
+    _now: Snapshot = field(default_factory=Snapshot)
+    _steps: list[StepDone] = field(default_factory=list)
+    _evals: list[EvalDone] = field(default_factory=list)
+    _samples: list[Sample] = field(default_factory=list)
+    _log: list[LogLine] = field(default_factory=list)
+    _count: int = 0
+
+    @property
+    def version(self) -> int:
+        return self._count
+
+    def add(self, event: Event) -> None:
+        self._count += 1
+        if isinstance(event, StepDone):
+            self._steps.append(event)
+        elif isinstance(event, EvalDone):
+            self._evals.append(event)
+        elif isinstance(event, SampleDone):
+            self._samples.append(Sample(event.step, event.prompt, event.answer, event.finished))
+        elif isinstance(event, Logged):
+            self._log.append(LogLine(event.key, event.values, event.elapsed_s))
+        else:
+            self._now = _after(self._now, event)
+        if not isinstance(event, RunStarted):
+            self._now = replace(self._now, elapsed_s=event.elapsed_s)
+
+    def snapshot(self) -> Snapshot:
+        best = min(self._evals, key=lambda done: done.loss, default=None)
+        last = self._steps[-1] if self._steps else None
+        seconds_per_token = _seconds_per_token(self._steps[-RECENT_STEPS:])
+        return replace(
+            self._now,
+            version=self._count,
+            step=last.step if last else 0,
+            epoch=last.epoch if last else 0.0,
+            memory_gb=last.memory_gb if last else None,
+            losses=tuple((done.step, done.loss) for done in self._steps if done.loss is not None),
+            learning_rates=tuple((done.step, done.learning_rate) for done in self._steps),
+            grad_norms=tuple((done.step, done.grad_norm) for done in self._steps if done.grad_norm is not None),
+            evals=tuple((done.step, done.loss) for done in self._evals if done.loss is not None),
+            samples=tuple(self._samples),
+            log=tuple(self._log),
+            best_step=best.step if best else None,
+            best_loss=best.loss if best else None,
+            tokens_per_s=1 / seconds_per_token if seconds_per_token else None,
+            eta_s=self._eta_s(seconds_per_token),
+        )
+
+    def _eta_s(self, seconds_per_token: float | None) -> float | None:
+        plan = self._now.plan
+        if not self._now.status.active:
+            return None
+        if plan is None or seconds_per_token is None:
+            return None
+        done = self._steps[-1].step
+        training_s = (plan.steps - done) * plan.total_tokens / plan.steps * seconds_per_token
+        if self._evals:
+            evaluation_s = sum(entry.eval_s for entry in self._evals) / len(self._evals)
+        else:
+            evaluation_s = plan.validation_tokens * seconds_per_token * FORWARD_SHARE
+        evaluated = self._evals[-1].step if self._evals else 0
+        return training_s + evaluation_s * sum(step > evaluated for step in plan.review_steps)
+
+
+def _after(now: Snapshot, event: Event) -> Snapshot:
+    """The snapshot after an event that is not one of a series."""
+    match event:
+        case RunStarted():
+            return replace(
+                now,
+                status=Status.PREPARING,
+                run_id=event.run_id,
+                name=event.name,
+                base=event.base,
+                dataset=event.dataset,
+                started_by=event.started_by,
+                started_at=event.started_at,
+                pid=event.pid,
+                process_started=event.process_started,
+            )
+        case PhaseStarted():
+            trains = event.phase == "training" and now.status == Status.PREPARING
+            return replace(now, phase=event.phase, status=Status.RUNNING if trains else now.status)
+        case Planned():
+            return replace(now, plan=event.plan, steps=event.plan.steps, epochs=event.plan.epochs)
+        case Saved():
+            return replace(now, checkpoint_step=event.step)
+        case StopAsked():
+            status = Status.STOPPING if now.status.active else now.status
+            return replace(now, status=status, keep_asked=event.keep)
+    return _ended(now, event)
+
+
+def _ended(now: Snapshot, event: Event) -> Snapshot:
+    match event:
+        case Finished():
+            return replace(now, status=Status.FINISHED, phase=None, adapter=event.adapter, kept_step=event.step)
+        case Stopped():
+            return replace(
+                now,
+                status=Status.STOPPED,
+                phase=None,
+                adapter=event.adapter,
+                kept_step=event.step if event.adapter else None,
+                stop_reason=event.reason,
+                problems=event.problems,
+            )
+        case Failed():
+            return replace(now, status=Status.FAILED, phase=None, problems=event.problems, reference=event.reference)
+    return now
+
+
+def _seconds_per_token(steps: list[StepDone]) -> float | None:
+    """Of recent steps, pauses left out; None where there is none."""
+    costs = sorted(done.step_s / done.tokens for done in steps if done.tokens)
+    if not costs:
+        return None
+    slowest = PAUSE_FACTOR * costs[len(costs) // 2]
+    counted = [done for done in steps if done.tokens and done.step_s / done.tokens <= slowest]
+    return sum(done.step_s for done in counted) / sum(done.tokens for done in counted)

@@ -1,0 +1,213 @@
+"""The runs of a data directory: at most one going on, on a thread of this process, and all that were there before.
+
+Owns the background thread, who started what, stopping and deleting. What a run does is `run`'s business, what past ones
+have come to is `history`'s.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import shutil
+import threading
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from core.errors import Place, Problem, WorkbenchError, refusal
+from core.training.events import END_EVENTS, Event, EventLog, Logged, StopAsked
+from core.training.history import EVENTS_FILE, RunHistory, RunSummary
+from core.training.progress import Progress, Snapshot
+from core.training.spec import RunSpec, read_spec
+from core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from core.models.loader import LoadedModel
+    from core.training.checkpoints import Checkpoint
+    from core.training.endings import StopSignal
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Active:
+    """The run that is going on."""
+
+    run_id: str
+    name: str
+    started_by: str
+    stop: StopSignal
+    log: EventLog
+    progress: Progress = field(default_factory=Progress)
+    ended: bool = False
+    thread: threading.Thread | None = None
+
+
+class Runner:
+    """Starts, stops, shows and forgets runs. Its methods may be called from any thread."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._lock = threading.RLock()
+        self._active: _Active | None = None
+        self._history = RunHistory(workspace)
+
+    def start(self, spec: RunSpec, model: LoadedModel, started_by: str = "") -> str:
+        """Begin a run on the loaded model and return its id at once.
+
+        Raises:
+            WorkbenchError: A01 where a run is going on; what can be said of the spec without reading the data.
+        """
+        from core.training.endings import StopSignal
+
+        with self._lock:
+            if self._active is not None:
+                raise refusal("A01_run_going_on", name=self._active.name, started_by=self._active.started_by or "–")
+            self._check(spec, model)
+            folder = self._history.new_folder()
+            run_id, log = folder.name, EventLog(folder / EVENTS_FILE)
+            active = self._active = _Active(run_id, spec.name, started_by, StopSignal(), log)
+            active.thread = threading.Thread(target=self._work, args=(active, spec, model), name=f"run-{run_id}")
+            active.thread.daemon = True  # `close` stops it in order; a second Ctrl-C need not wait for it
+            active.thread.start()
+        return run_id
+
+    def stop(self, run_id: str, keep: bool = True) -> None:
+        """Ask a run to stop, keeping its adapter or not. Asking again, or a run that has ended, changes nothing.
+
+        Raises:
+            WorkbenchError: A30 where there is no such run.
+        """
+        with self._lock:
+            active = self._active
+            if active is None or active.run_id != run_id:
+                self._history.folder(run_id)
+                return
+            if not active.ended and active.stop.ask(keep):
+                self._emit(active, StopAsked(keep, active.progress.snapshot().elapsed_s))
+
+    def active(self) -> str | None:
+        """The id of the run that is going on."""
+        active = self._active
+        return active.run_id if active else None
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until no run is going on; False where the time ran out before."""
+        active = self._active
+        if active is None or active.thread is None:
+            return True
+        active.thread.join(timeout_s)
+        return not active.thread.is_alive()
+
+    def close(self, timeout_s: float = 10.0) -> bool:
+        """Stop what is going on, keeping it, and wait for it."""
+        active = self._active
+        if active is not None:
+            self.stop(active.run_id, keep=True)
+        return self.wait(timeout_s)
+
+    def snapshot(self, run_id: str) -> Snapshot:
+        """What a run has come to by now.
+
+        Raises:
+            WorkbenchError: A30 where there is no such run.
+        """
+        with self._lock:
+            active = self._active
+            if active is not None and active.run_id == run_id:
+                return replace(active.progress.snapshot(), run_id=run_id, name=active.name)
+            return self._history.snapshot(run_id)
+
+    def version(self, run_id: str) -> int:
+        """The version that `snapshot` would have; cheap for the run that is going on."""
+        active = self._active
+        if active is not None and active.run_id == run_id:
+            return active.progress.version
+        return self.snapshot(run_id).version
+
+    def runs(self) -> list[RunSummary]:
+        """All runs, the newest first. A folder that cannot be read is left out and logged."""
+        found = []
+        for run_id in self._history.ids():
+            try:
+                snapshot = self.snapshot(run_id)
+            except (OSError, WorkbenchError):
+                logger.warning("run %s cannot be read", run_id, exc_info=True)
+            else:
+                if snapshot.version:  # an empty folder is no run
+                    found.append(RunSummary.of(snapshot))
+        return found
+
+    def spec(self, run_id: str) -> RunSpec:
+        """The spec of a run, resolved where it came so far.
+
+        Raises:
+            WorkbenchError: A30 where there is no such run; A03, H01 where its spec is missing or damaged.
+        """
+        return read_spec(self._history.folder(run_id) / "spec.yaml")
+
+    def latest_checkpoint(self, run_id: str) -> Checkpoint | None:
+        """The newest whole checkpoint of a run, for chatting with the adapter that is being trained."""
+        from core.training.checkpoints import latest_checkpoint
+
+        return latest_checkpoint(self._history.folder(run_id) / "checkpoints")
+
+    def delete(self, run_id: str) -> None:
+        """Remove a run's folder with its checkpoints; the adapter it made stays.
+
+        Raises:
+            WorkbenchError: A04 while it runs, A30 where there is no such run.
+        """
+        with self._lock:
+            folder = self._history.folder(run_id)
+            if self.snapshot(run_id).status.active:
+                raise refusal("A04_run_going_on", Place(file=run_id), name=self.snapshot(run_id).name)
+            shutil.rmtree(folder)
+            self._history.forget(run_id)
+
+    def _check(self, spec: RunSpec, model: LoadedModel) -> None:
+        from core.adapters.store import check_adapter_name
+        from core.data.datasets import find_dataset
+        from core.training.preparation import base_problems
+
+        problems: list[Problem] = [each for each in base_problems(spec, model) if each.severity == "error"]
+        name_problem = check_adapter_name(self._workspace, spec.name)
+        problems += [name_problem] if name_problem else []
+        try:
+            find_dataset(self._workspace, spec.dataset)
+        except WorkbenchError as error:
+            problems += error.problems
+        if problems:
+            raise WorkbenchError(problems)
+
+    def _work(self, active: _Active, spec: RunSpec, model: LoadedModel) -> None:
+        """The thread's whole life. Whatever happens, the next run can start afterwards."""
+        from core.training.run import RunContext, run_training
+
+        context = RunContext(
+            self._workspace, model, active.run_id, self._history.folder(active.run_id), active.started_by
+        )
+        try:
+            run_training(spec, context, lambda event: self._emit(active, event), active.stop)
+        except Exception:
+            logger.exception("run %s could not say how it ended", active.run_id)
+        finally:
+            with self._lock:
+                self._active = None
+            gc.collect()
+            _release_device_memory()
+
+    def _emit(self, active: _Active, event: Event) -> None:
+        """What happened is shown first and then written, so that a full disk does not hide it."""
+        with self._lock:
+            active.ended = active.ended or isinstance(event, END_EVENTS)
+            active.progress.add(event)
+            if isinstance(event, Logged):
+                logger.info("run %s: %s %s", active.run_id, event.key, event.values)
+        active.log.append(event)
+
+
+def _release_device_memory() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,447 @@
+"""The façade that the page and the command line call: one base model, its serving tree, one run, and the stores.
+
+Owns what lives as long as the process: the loaded model, the chat engine with its applied adapters, the runner and the
+download. It decides who may do what when (no unloading under a run, no deleting of what is applied) and delegates all
+else. Importing this module loads neither torch nor transformers; the first call that needs them does.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from core.adapters import store
+from core.chat.characters import CharacterStore
+from core.chat.conversation_store import ConversationStore
+from core.chat.sampling import PresetStore, model_defaults
+from core.chat.system_prompt import SystemPrompt, effective_system_prompt, template_system_prompt
+from core.data import datasets
+from core.data.datasets import DataOptions, DatasetInfo, DatasetReport
+from core.errors import Problem, WorkbenchError, refusal
+from core.models import catalog, memory
+from core.models.downloads import Downloads, DownloadStatus
+from core.settings import LoadSettings, Precision, SamplingSettings
+from core.training.runner import Runner
+from core.workspace import Workspace, read_json, write_json
+
+if TYPE_CHECKING:
+    from core.adapters.store import AdapterInfo
+    from core.chat.characters import Character
+    from core.chat.engine import ChatRequest, Engine, Stream
+    from core.data.conversation import Example
+    from core.data.rendering import Piece
+    from core.models.catalog import ModelInfo
+    from core.models.hub import RemoteInfo
+    from core.models.loader import LoadedModel
+    from core.models.precision import PrecisionChoice
+    from core.training.history import RunSummary
+    from core.training.plan import Plan
+    from core.training.progress import Snapshot
+    from core.training.spec import RunSpec
+
+Report = Callable[[str, float], None]
+"""Told a phase (key under `models.phase`) and the share of loading that is done, 0 to 1."""
+
+log = logging.getLogger("workbench")
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """The base model in memory. `applied` are the adapters that chat can use at once; memory in GB of the process."""
+
+    name: str
+    precision: PrecisionChoice
+    template: str | None
+    fingerprint: str
+    max_length: int | None
+    load_s: float
+    memory_before_gb: float
+    memory_after_gb: float
+    applied: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True)
+class PreviewRow:
+    """One row of a data set as the model will see it. `tokens` counts all pieces, `trained` those that are learned."""
+
+    line: int
+    pieces: tuple[Piece, ...]
+
+    @property
+    def tokens(self) -> int:
+        return len(self.pieces)
+
+    @property
+    def trained(self) -> int:
+        return sum(piece.trained for piece in self.pieces)
+
+
+class Workbench(AbstractContextManager["Workbench"]):
+    """One per process. Every method may be called from any thread."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        workspace.create()
+        self.workspace = workspace
+        self.conversations = ConversationStore(workspace.state / "conversations")
+        self.presets = PresetStore(workspace.state / "presets")
+        self.characters = CharacterStore(workspace.state / "characters")
+        self.downloads = Downloads()
+        self.runner = Runner(workspace)
+        self._exclusive = threading.RLock()  # loading, unloading, applying and starting a run exclude each other
+        self._loaded: LoadedModel | None = None
+        self._engine: Engine | None = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the run in progress (its adapter is kept), the download and the engine."""
+        self.downloads.cancel()
+        self.runner.close()
+        with self._exclusive:
+            self._drop_model()
+
+    # ---- base model ----
+
+    def models(self) -> list[ModelInfo]:
+        """Every base model there is, loadable or not, and GGUF files that could be converted."""
+        return catalog.list_models(self.workspace)
+
+    def model_status(self) -> ModelStatus | None:
+        """The base model in memory, None where there is none."""
+        loaded = self._loaded
+        if loaded is None:
+            return None
+        return ModelStatus(
+            name=loaded.info.name,
+            precision=loaded.precision,
+            template=loaded.template,
+            fingerprint=loaded.fingerprint,
+            max_length=loaded.max_length,
+            load_s=loaded.load_s,
+            memory_before_gb=loaded.memory_before_gb,
+            memory_after_gb=loaded.memory_after_gb,
+            applied=tuple(self.applied()),
+            problems=loaded.problems,
+        )
+
+    def precision_choice(self, name: str, settings: LoadSettings) -> PrecisionChoice:
+        """What the wished precision becomes for this model here, and why; nothing is loaded.
+
+        Raises:
+            WorkbenchError: M01 where there is no such model.
+        """
+        from core.models.precision import choose_precision
+
+        return choose_precision(settings, catalog.find_model(self.workspace, name))
+
+    def load_model(self, name: str, settings: LoadSettings, report: Report | None = None) -> ModelStatus:
+        """Put a base model into memory in the place of the one that is there; it is remembered for the next start.
+
+        Raises:
+            WorkbenchError: A07 while a run uses the model in memory; what `loader.load` refuses, with the model that
+                was there still loaded where the refusal came before any weight was read.
+        """
+        from core.chat.engine import Engine
+        from core.models.loader import check_before_loading, load
+
+        with self._exclusive:
+            info = catalog.find_model(self.workspace, name)
+            self._refuse_while_training()
+            check_before_loading(info, settings)
+            self._drop_model()
+            self._loaded = load(info, settings, report, self.workspace.state)
+            self._engine = Engine(self._loaded)
+            write_json(self._last_model_file, {"name": name, "precision": settings.precision})
+            status = self.model_status()
+            assert status is not None
+            return status
+
+    def reload_model(self, report: Report | None = None) -> ModelStatus:
+        """Load the model in memory afresh, with the precision it was asked for.
+
+        Raises:
+            WorkbenchError: A03 where none is loaded, A07 while a run uses it.
+        """
+        loaded = self._require_model()
+        return self.load_model(loaded.info.name, LoadSettings(precision=self._asked_precision()), report)
+
+    def unload_model(self) -> None:
+        """Free the memory of the base model and its adapters; without one this does nothing.
+
+        Raises:
+            WorkbenchError: A07 while a run uses it.
+        """
+        with self._exclusive:
+            self._refuse_while_training()
+            self._drop_model()
+            self._last_model_file.unlink(missing_ok=True)
+
+    def load_at_start(self, name: str | None, report: Report | None = None) -> None:
+        """Load the named model, else the one that was loaded last; a remembered one that is gone is passed over.
+
+        Raises:
+            WorkbenchError: where the named model cannot be loaded.
+        """
+        if name:
+            self.load_model(name, LoadSettings(), report)
+            return
+        remembered = self._remembered()
+        if remembered and any(info.name == remembered[0] and info.loadable for info in self.models()):
+            try:
+                self.load_model(*remembered, report)
+            except WorkbenchError:
+                log.exception("the remembered model cannot be loaded")  # the page starts all the same
+
+    def sampling_defaults(self) -> SamplingSettings:
+        """The starting values for answers: the loaded model's own, else ours."""
+        return model_defaults(self._loaded.generation_defaults if self._loaded else {}).settings
+
+    # ---- getting a model ----
+
+    def start_starter(self) -> None:
+        """Fetch the starter model in the background; `download_status` follows it."""
+        from core.models.starter import STARTER, install_starter
+
+        self.downloads.start(STARTER.name, lambda report, cancelled: install_starter(self.workspace, report, cancelled))
+
+    def describe_remote(self, source: str, repo_id: str) -> RemoteInfo:
+        """Size, licence and access of a repository on a hub, asked before anything is fetched."""
+        from core.models.hub import checked_source, describe_remote
+
+        return describe_remote(checked_source(source), repo_id, self.workspace)
+
+    def start_download(self, source: str, repo_id: str) -> None:
+        """Fetch a repository in the background; what has arrived is kept for the next try."""
+        from core.models.hub import checked_repo_id, checked_source, download
+
+        hub, checked = checked_source(source), checked_repo_id(repo_id)
+        self.downloads.start(
+            checked, lambda report, cancelled: download(hub, checked, self.workspace, report, cancelled)
+        )
+
+    def start_gguf(self, name: str) -> None:
+        """Convert a listed GGUF file to a model folder in the background."""
+        from core.models.gguf_import import convert_gguf
+
+        file = catalog.find_model(self.workspace, name).folder
+        self.downloads.start(name, lambda report, cancelled: convert_gguf(file, self.workspace, report=report))
+
+    def cancel_download(self) -> None:
+        self.downloads.cancel()
+
+    def download_status(self) -> DownloadStatus | None:
+        return self.downloads.status
+
+    # ---- adapters ----
+
+    def adapters(self) -> list[AdapterInfo]:
+        return store.list_adapters(self.workspace)
+
+    def adapter_details(self, name: str) -> AdapterInfo:
+        return store.find_adapter(self.workspace, name)
+
+    def check_adapter_name(self, name: str) -> Problem | None:
+        """Why a new adapter may not be called so; a run that will be saved under the name counts as well."""
+        return store.check_adapter_name(self.workspace, name)
+
+    def applied(self) -> list[str]:
+        """Names of the adapters that chat can use at once."""
+        return [adapter.name for adapter in self._engine.applied] if self._engine else []
+
+    def apply_adapter(self, name: str) -> tuple[Problem, ...]:
+        """Put an adapter on the base model for chat; applied twice it is there once. Returns warnings.
+
+        Raises:
+            WorkbenchError: A03 without a base model, M25 where there is none of that name, M18 to M23 where it does
+                not fit; then nothing has changed.
+        """
+        with self._exclusive:
+            engine = self._require_engine()
+            if name in self.applied():
+                return ()
+            return engine.apply(name, store.find_adapter(self.workspace, name).folder).warnings
+
+    def apply_run(self, run_id: str) -> str:
+        """Put the adapter of a run in progress on the base model as of its last checkpoint; returns the name for chat.
+
+        Raises:
+            WorkbenchError: A03 without a base model, A09 where the run has saved nothing yet.
+        """
+        with self._exclusive:
+            engine = self._require_engine()
+            snapshot = self.snapshot(run_id)
+            checkpoint = self.runner.latest_checkpoint(run_id)
+            if checkpoint is None:
+                raise refusal("A09_nothing_saved_yet", name=snapshot.name)
+            name = f"{snapshot.name} @ {checkpoint.step}"
+            for old in self.applied():
+                if old.startswith(f"{snapshot.name} @ ") and old != name:
+                    engine.remove(old)
+            if name not in self.applied():
+                engine.apply(name, checkpoint.adapter)
+            return name
+
+    def remove_adapter(self, name: str) -> None:
+        """Take an adapter off the base model; its files stay. An answer in progress is finished first."""
+        with self._exclusive:
+            self._require_engine().remove(name)
+
+    def rename_adapter(self, old: str, new: str) -> None:
+        with self._exclusive:
+            store.rename_adapter(self.workspace, old, new, self._user_of(old))
+
+    def delete_adapter(self, name: str) -> None:
+        with self._exclusive:
+            store.delete_adapter(self.workspace, name, self._user_of(name))
+
+    # ---- data ----
+
+    def datasets(self) -> list[DatasetInfo]:
+        return datasets.list_datasets(self.workspace)
+
+    def add_dataset(self, source: Path, original_name: str) -> DatasetInfo:
+        """Copy an uploaded file into the registry under a free name."""
+        return datasets.add_dataset(self.workspace, source, original_name)
+
+    def dataset_report(self, name: str, options: DataOptions) -> DatasetReport:
+        """What a data set holds and what is wrong with it."""
+        return datasets.report(datasets.find_dataset(self.workspace, name), options)
+
+    def preview(self, name: str, options: DataOptions, start: int, count: int) -> list[PreviewRow]:
+        """`count` rows from `start` (0 = first) as the loaded model will see them, token by token.
+
+        Without a model, or where its template refuses a row, a row is its messages as text.
+        """
+        examples = self.dataset_report(name, options).examples[start : start + count]
+        return [self._preview_row(example) for example in examples]
+
+    # ---- training ----
+
+    def plan(self, spec: RunSpec) -> Plan:
+        """What a run of this spec would do, with every automatic value and its reason; nothing is started.
+
+        Raises:
+            WorkbenchError: as `start_run`.
+        """
+        from core.training.preparation import prepare
+
+        return prepare(spec, self.workspace, self._require_model(spec.base)).plan
+
+    def start_run(self, spec: RunSpec, started_by: str = "") -> str:
+        """Start a run in the background and return its id.
+
+        Raises:
+            WorkbenchError: A01 where a run is in progress, A03 where its base model is not loaded or its data set is
+                missing, and everything that can be checked beforehand.
+        """
+        with self._exclusive:
+            loaded = self._require_model(spec.base)
+            return self.runner.start(spec, loaded, started_by)
+
+    def stop_run(self, run_id: str, keep: bool) -> None:
+        """Ask a run to stop after its current step; twice or too late is no error."""
+        self.runner.stop(run_id, keep)
+
+    def wait_for_run(self, timeout_s: float | None = None) -> bool:
+        """Wait at most so long; whether no run is in progress any more."""
+        return self.runner.wait(timeout_s)
+
+    def active_run(self) -> str | None:
+        """The id of the run in progress."""
+        return self.runner.active()
+
+    def runs(self) -> list[RunSummary]:
+        """All runs, newest first."""
+        return self.runner.runs()
+
+    def snapshot(self, run_id: str) -> Snapshot:
+        """Everything that is known of a run so far."""
+        return self.runner.snapshot(run_id)
+
+    # ---- chat ----
+
+    def chat(self, requests: Sequence[ChatRequest]) -> Stream:
+        """Answer a group of requests together, streaming.
+
+        Raises:
+            WorkbenchError: A03 without a base model, H11 for a prompt that cannot be answered, A27 where too many wait.
+        """
+        return self._require_engine().submit(list(requests))
+
+    def system_prompt(self, typed: str | None, character: Character | None, adapter: str | None) -> SystemPrompt:
+        """The system prompt in force for an adapter (None = base) and where it comes from."""
+        card = None
+        if adapter and any(info.name == adapter for info in self.adapters()):
+            card = store.find_adapter(self.workspace, adapter).card
+        default = template_system_prompt(self._loaded.tokenizer) if self._loaded else ""
+        return effective_system_prompt(typed, character, card, default)
+
+    # ---- inside ----
+
+    @property
+    def _last_model_file(self) -> Path:
+        return self.workspace.state / "last_model.json"
+
+    def _remembered(self) -> tuple[str, LoadSettings] | None:
+        try:
+            values = read_json(self._last_model_file)
+            return str(values["name"]), LoadSettings.checked({"precision": values["precision"]})
+        except (OSError, ValueError, KeyError, TypeError, WorkbenchError):
+            return None
+
+    def _asked_precision(self) -> Precision:
+        remembered = self._remembered()
+        return remembered[1].precision if remembered else "auto"
+
+    def _drop_model(self) -> None:
+        if self._engine:
+            self._engine.close()
+        self._engine = self._loaded = None
+        memory.release()
+
+    def _require_model(self, name: str | None = None) -> LoadedModel:
+        """The model in memory; with a name, only where it is that one."""
+        loaded = self._loaded
+        if loaded is None or (name is not None and loaded.info.name != name):
+            wanted = name or "–"
+            raise refusal("A03_no_model", wanted=wanted, loaded=loaded.info.name if loaded else "–")
+        return loaded
+
+    def _require_engine(self) -> Engine:
+        self._require_model()
+        assert self._engine is not None
+        return self._engine
+
+    def _refuse_while_training(self) -> None:
+        run_id = self.active_run()
+        if run_id and self._loaded:
+            snapshot = self.snapshot(run_id)
+            raise refusal("A07_model_in_use", run=snapshot.name, model=self._loaded.info.name)
+
+    def _user_of(self, adapter: str) -> str:
+        """What an adapter is applied to just now; "" for nothing."""
+        return self._loaded.info.name if self._loaded and adapter in self.applied() else ""
+
+    def _preview_row(self, example: Example) -> PreviewRow:
+        from core.data.rendering import Piece, preview
+
+        if self._loaded:
+            try:
+                return PreviewRow(example.line, tuple(preview(self._loaded.tokenizer, example)))
+            except WorkbenchError:
+                log.info("row %s is shown as text: the template refuses it", example.line)
+        pieces = [
+            Piece(f"{message['role']}: {message['content']}\n", message["role"] == "assistant", -1)
+            for message in example.messages
+        ]
+        return PreviewRow(example.line, tuple(pieces))

@@ -1,0 +1,197 @@
+"""Where things live on disk: the folders of one data directory, safe names, atomic writes, the single writer's lock.
+
+Nothing here knows what the files mean. Every path that is built from a name a person typed is built here, after the
+name was checked against an allow-list (never joined first and checked later).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import threading
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from core.errors import Place, Problem, WorkbenchError, excerpt, refusal
+
+MAX_NAME_CHARACTERS = 64
+_NAME = re.compile(r"[^\W_][\w .+-]*")
+_RESERVED_NAMES = {"default", "base", "con", "prn", "aux", "nul"} | {
+    f"{port}{digit}" for port in ("com", "lpt") for digit in range(1, 10)
+}
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders of one data directory. `extra_models` are read-only folders of base models from the command line."""
+
+    root: Path
+    extra_models: tuple[Path, ...] = ()
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def datasets(self) -> Path:
+        return self.root / "training" / "datasets"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "training" / "runs"
+
+    @property
+    def adapters(self) -> Path:
+        return self.root / "loras"
+
+    @property
+    def state(self) -> Path:
+        """What is neither model, data, run nor adapter: conversations, presets, characters, uploads, logs."""
+        return self.root / "state"
+
+    def create(self) -> None:
+        """Make every folder that is missing.
+
+        Raises:
+            WorkbenchError: A14 where the data directory cannot be written.
+        """
+        for folder in (self.models, self.datasets, self.runs, self.adapters, self.state):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise refusal("A14_cannot_write", Place(file=str(folder)), reason=error.strerror or "") from error
+
+    @contextmanager
+    def writer(self) -> Iterator[None]:
+        """Hold the data directory as its one writer.
+
+        Raises:
+            WorkbenchError: A17 with the pid of the process that holds it.
+        """
+        self.create()
+        owner = self.state / "writer.json"
+        lock = FileLock(self.state / "writer.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            pid = read_json(owner).get("pid", "?") if owner.exists() else "?"
+            raise refusal("A17_data_directory_in_use", Place(file=str(self.root)), pid=pid) from error
+        try:
+            write_json(owner, {"pid": os.getpid()})
+            yield
+        finally:
+            lock.release()
+
+
+def name_problem(name: object) -> Problem | None:
+    """Why a name may not be used for a file or folder here, or None where it may.
+
+    Allowed: up to 64 letters, digits, spaces and `_ . + -`, in any script, beginning with a letter or digit and not
+    ending with a dot or space; no name that Windows or the workbench reserves.
+    """
+    if not isinstance(name, str) or not name.strip():
+        return Problem("D42_name_empty")
+    shown = {"name": excerpt(name), "limit": MAX_NAME_CHARACTERS, "suggestion": suggested_name(name)}
+    if len(name) > MAX_NAME_CHARACTERS or len(name.encode(errors="surrogatepass")) > 200:
+        return Problem("D42_name_too_long", values=shown)
+    if name != unicodedata.normalize("NFC", name) or not _NAME.fullmatch(name) or name[-1] in " .":
+        return Problem("D42_name_not_allowed", values=shown)
+    if name.split(".")[0].strip().lower() in _RESERVED_NAMES:
+        return Problem("D42_name_reserved", values=shown)
+    return None
+
+
+def checked_name(name: object) -> str:
+    """The name itself where it is allowed.
+
+    Raises:
+        WorkbenchError: D42 where it is not.
+    """
+    problem = name_problem(name)
+    if problem:
+        raise WorkbenchError([problem])
+    return str(name)
+
+
+def suggested_name(wish: str) -> str:
+    """An allowed name as near to the wish as can be."""
+    name = re.sub(r"[^\w.+-]+", "-", unicodedata.normalize("NFKC", wish)).strip("-_. +")[:48].rstrip("-_. +")
+    if not name:
+        return "unnamed"
+    return f"my-{name}" if name.split(".")[0].lower() in _RESERVED_NAMES else name
+
+
+def free_name(folder: Path, wish: str, suffix: str = "") -> str:
+    """`wish` made allowed and, where taken, numbered (`name-2`): no entry `name + suffix` of the folder has it."""
+    name = suggested_name(wish)
+    taken = {entry.name.casefold() for entry in folder.iterdir()} if folder.exists() else set()
+    candidate, number = name, 1
+    while f"{candidate}{suffix}".casefold() in taken:
+        number += 1
+        candidate = f"{name}-{number}"
+    return candidate
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_json(path: Path, value: object) -> None:
+    write_bytes(path, json.dumps(value, ensure_ascii=False, indent=2).encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file as a whole: a reader sees the old content or the new, also after a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = _staging(path)
+    try:
+        with staging.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        staging.replace(path)
+    finally:
+        staging.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Fill a folder under a temporary name; it appears as `target` only when the block ends without an error."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = _staging(target)
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
+    try:
+        yield staging
+        for file in staging.rglob("*"):
+            if file.is_file():
+                with file.open("rb") as opened:
+                    os.fsync(opened.fileno())
+        staging.rename(target)
+        sync_folder(target.parent)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _staging(target: Path) -> Path:
+    """A name beside the target that no other process or thread uses at the same time."""
+    return target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder durable; Windows has no such call and needs none."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# Lint, types and tests, in the environment of start.sh.
+#   ./test.sh          all tests but `gpu` and `slow`
+#   ./test.sh --fast   lint, types and unit tests: no browser, no starter model
+#   ./test.sh --slow   all tests (`gpu` ones only where a GPU is)
+# Anything else goes to pytest: ./test.sh --fast -k rendering
+# All checks run; the exit status is that of the first one that failed.
+set -euo pipefail
+
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
+# shellcheck source=scripts/environment.sh
+. "$here/scripts/environment.sh"
+cd "$here"
+
+main() {
+  local selection="not gpu and not slow" fast=no
+  case "${1:-}" in
+    --fast) selection="not gpu and not slow and not starter and not browser" fast=yes && shift ;;
+    --slow) selection="$(has_nvidia_gpu || say "not gpu")" && shift ;;
+  esac
+
+  prepare_environment requirements.txt requirements-dev.txt
+  if [ "$fast" = no ]; then
+    fetch_starter
+    find_or_install_browser || selection="${selection:+$selection and }not browser"
+  fi
+  say "Set-up took $SECONDS s."
+
+  SECONDS=0
+  check format "$python" -m ruff format --check .
+  check lint "$python" -m ruff check .
+  check types "$python" -m mypy
+  check tests "$python" -m pytest -m "$selection" "$@"
+  say "Checks and tests took $SECONDS s."
+  exit "$first_failure"
+}
+
+first_failure=0
+
+check() {
+  local status=0
+  say "--- $1"
+  "${@:2}" || status=$?
+  [ "$first_failure" -ne 0 ] || first_failure="$status"
+}
+
+fetch_starter() {
+  "$python" app.py models starter || refuse "The starter model could not be installed: the lines above say why;" \
+    "./test.sh --fast runs the tests that need none."
+}
+
+# A missing browser fails under CI=true; elsewhere it is said, and its tests are left out.
+find_or_install_browser() {
+  has_browser && return
+  install_browser || true
+  has_browser && return
+  local advice="No Chromium with Chinese fonts found. Install them (Debian/Ubuntu: sudo apt install chromium\
+ fonts-noto-cjk; elsewhere: .venv/bin/python -m playwright install chromium)"
+  [ "${CI:-}" != true ] || refuse "$advice; the browser tests may not be left out here."
+  say "$advice. The browser tests are LEFT OUT of this run."
+  return 1
+}
+
+has_browser() {
+  [ "$(uname -s)" != Linux ] || [ -n "$(fc-list :lang=zh-cn family 2>/dev/null)" ] || return 1
+  command -v chromium >/dev/null || command -v google-chrome >/dev/null || has_playwright_browser
+}
+
+has_playwright_browser() {
+  "$python" - 2>/dev/null <<'PYTHON'
+import pathlib, sys
+from playwright.sync_api import sync_playwright
+with sync_playwright() as playwright:
+    sys.exit(not pathlib.Path(playwright.chromium.executable_path).exists())
+PYTHON
+}
+
+install_browser() {
+  command -v apt-get >/dev/null || return 1
+  local as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    sudo -n true 2>/dev/null || return 1
+    as_root=(sudo -n)
+  fi
+  say "Installing Chromium and Chinese fonts ..."
+  ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive apt-get update --quiet
+  ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet \
+    --no-install-recommends chromium fontconfig fonts-noto-cjk
+}
+
+main "$@"

@@ -1,0 +1,280 @@
+"""M13, M18-M23: an adapter folder is judged from its configuration and header, before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.adapters.config_file import CONFIG_FILE
+from core.adapters.tensor_file import WEIGHTS_FILE
+from core.adapters.validity import read_adapter, validate
+from core.models.catalog import ModelInfo, fingerprint, inspect
+from tests.core.adapters.building import edit_json, save_random_adapter
+
+Change = Callable[[Path], None]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny_model: Any, base: ModelInfo) -> Path:
+    return save_random_adapter(tiny_model, tmp_path / "polite", seed=1, fingerprint=fingerprint(base))
+
+
+@pytest.fixture
+def base(tiny_model_dir: Path) -> ModelInfo:
+    return inspect(tiny_model_dir)
+
+
+def keys(folder: Path, base: ModelInfo, severity: str = "error") -> list[str]:
+    problems = validate(folder, base, fingerprint(base))
+    for problem in problems:
+        assert str(problem.describe("zh"))
+        assert str(problem.describe("en"))
+    return [problem.key for problem in problems if problem.severity == severity]
+
+
+def test_a_good_adapter_has_no_problem(folder: Path, base: ModelInfo) -> None:
+    assert validate(folder, base, fingerprint(base)) == []
+
+
+@pytest.mark.parametrize("options", [{"use_rslora": True}, {"use_dora": True}, {"rank_pattern": {"q_proj": 2}}])
+def test_the_lora_variants_have_no_problem(
+    tmp_path: Path, tiny_model: Any, base: ModelInfo, options: dict[str, Any]
+) -> None:
+    made = save_random_adapter(tiny_model, tmp_path / "a", seed=1, **options)
+    assert validate(made, base, fingerprint(base)) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "key"),
+    [
+        ("peft_type", "LOHA", "M18_type_not_applicable"),
+        ("peft_type", None, "M18_type_not_applicable"),
+        ("peft_type", ["LORA"], "M18_type_not_applicable"),
+        ("r", 0, "M18_field"),
+        ("r", -1, "M18_field"),
+        ("r", 10**9, "M18_field"),
+        ("r", "8", "M18_field"),
+        ("r", True, "M18_field"),
+        ("r", 8.0, "M18_field"),
+        ("lora_alpha", float("nan"), "M18_field"),
+        ("lora_alpha", 0, "M18_field"),
+        ("lora_alpha", 10**400, "M18_field"),
+        ("lora_dropout", 1.0, "M18_field"),
+        ("lora_dropout", "x", "M18_field"),
+        ("task_type", "SEQ_CLS", "M18_field"),
+        ("bias", "all", "M18_field"),
+        ("use_rslora", "yes", "M18_field"),
+        ("use_dora", 1, "M18_field"),
+        ("target_modules", {"a": 1}, "M18_field"),
+        ("layers_to_transform", ["0"], "M18_field"),
+        ("rank_pattern", [1], "M18_field"),
+        ("rank_pattern", {"q_proj": 0}, "M18_field"),
+        ("rank_pattern", {"(a+)+$": 8}, "M22_pattern_refused"),
+        ("alpha_pattern", {"(a+)+$": 8}, "M22_pattern_refused"),
+        ("modules_to_save", ["lm_head"], "M18_field_not_supported"),
+        ("layer_replication", [[0, 2]], "M18_field_not_supported"),
+        ("a_field_of_tomorrow", {"x": 1}, "M18_field_not_supported"),
+        ("init_lora_weights", "pissa_niter_16", "M18_initialiser_changes_base"),
+        ("init_lora_weights", "olora", "M18_initialiser_changes_base"),
+        ("init_lora_weights", 3, "M18_field"),
+    ],
+)
+def test_a_field_that_cannot_be_is_refused_by_name(
+    folder: Path, base: ModelInfo, field: str, value: object, key: str
+) -> None:
+    edit_json(folder / CONFIG_FILE, **{field: value})
+    problems = validate(folder, base, None)
+    assert [problem.key for problem in problems] == [key]
+    assert field in problems[0].describe().what + problems[0].describe().where or field == "peft_type"
+
+
+def test_every_wrong_field_is_named_at_once(folder: Path, base: ModelInfo) -> None:
+    edit_json(folder / CONFIG_FILE, r=0, lora_alpha="x", bias="all")
+    assert keys(folder, base) == ["M18_field"] * 3
+
+
+@pytest.mark.parametrize("value", [None, [], {}, False, ""])
+def test_an_unknown_field_without_effect_is_no_problem(folder: Path, base: ModelInfo, value: object) -> None:
+    edit_json(folder / CONFIG_FILE, a_field_of_tomorrow=value)
+    assert keys(folder, base) == []
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "3", "[" * 100_000, '{"r": ' + "9" * 5000 + "}", "\ufeffx", " " * 2_000_000]
+)
+def test_a_configuration_that_is_no_object_is_refused(folder: Path, base: ModelInfo, content: str) -> None:
+    (folder / CONFIG_FILE).write_text(content, "utf-8")
+    assert len(keys(folder, base)) == 1
+
+
+def remove_weights(folder: Path) -> None:
+    (folder / WEIGHTS_FILE).unlink()
+
+
+def remove_config(folder: Path) -> None:
+    (folder / CONFIG_FILE).unlink()
+
+
+def only_pickle(folder: Path) -> None:
+    remove_weights(folder)
+    (folder / "adapter_model.bin").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+
+
+def truncated(folder: Path) -> None:
+    (folder / WEIGHTS_FILE).write_bytes((folder / WEIGHTS_FILE).read_bytes()[:-10])
+
+
+def huge_header(folder: Path) -> None:
+    (folder / WEIGHTS_FILE).write_bytes((2**40).to_bytes(8, "little") + b"{}" * 6_000_000)
+
+
+def lfs_pointer(folder: Path) -> None:
+    (folder / WEIGHTS_FILE).write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+
+
+def changed_tensors(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = {name: tensor.clone() for name, tensor in load_file(folder / WEIGHTS_FILE).items()}
+    save_file({name: tensor.contiguous() for name, tensor in change(tensors).items()}, folder / WEIGHTS_FILE)
+
+
+def no_tensors(folder: Path) -> None:
+    changed_tensors(folder, lambda tensors: {})
+
+
+def without_one_matrix(folder: Path) -> None:
+    changed_tensors(folder, lambda tensors: dict(list(tensors.items())[1:]))
+
+
+def with_a_foreign_tensor(folder: Path) -> None:
+    changed_tensors(folder, lambda all_: all_ | {"base_model.model.lm_head.weight": next(iter(all_.values())).clone()})
+
+
+def without_a_layer(folder: Path) -> None:
+    changed_tensors(folder, lambda all_: {name: tensor for name, tensor in all_.items() if ".layers.1." not in name})
+
+
+def with_a_layer_more(folder: Path) -> None:
+    changed_tensors(
+        folder,
+        lambda all_: all_ | {name.replace("layers.1", "layers.2"): tensor.clone() for name, tensor in all_.items()},
+    )
+
+
+def of_a_wider_base(folder: Path) -> None:
+    def widened(tensors: dict[str, Any]) -> dict[str, Any]:
+        return {name: tensor.repeat(1, 2) if "lora_A" in name else tensor for name, tensor in tensors.items()}
+
+    changed_tensors(folder, widened)
+
+
+def with_another_rank(folder: Path) -> None:
+    edit_json(folder / CONFIG_FILE, r=8)
+
+
+def called_dora(folder: Path) -> None:
+    edit_json(folder / CONFIG_FILE, use_dora=True)
+
+
+def with_fewer_targets(folder: Path) -> None:
+    edit_json(folder / CONFIG_FILE, target_modules=["q_proj"])
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        (remove_config, "M18_no_config"),
+        (remove_weights, "M18_no_weights"),
+        (only_pickle, "M13_only_pickle"),
+        (truncated, "M07_truncated"),
+        (huge_header, "M08_header_too_big"),
+        (lfs_pointer, "M10_lfs_pointer"),
+        (no_tensors, "M20_strange_tensors"),
+        (without_one_matrix, "M20_broken_modules"),
+        (with_a_foreign_tensor, "M20_strange_tensors"),
+        (without_a_layer, "M20_incomplete"),
+        (with_a_layer_more, "M19_does_not_fit"),
+        (of_a_wider_base, "M19_does_not_fit"),
+        (with_another_rank, "M20_rank_differs"),
+        (called_dora, "M20_variant_differs"),
+        (with_fewer_targets, "M20_untargeted_modules"),
+    ],
+)
+def test_a_folder_that_is_no_adapter_for_this_base_is_refused(
+    folder: Path, base: ModelInfo, change: Change, key: str
+) -> None:
+    change(folder)
+    assert keys(folder, base) == [key]
+
+
+def test_a_mismatch_names_modules_with_both_shapes(folder: Path, base: ModelInfo) -> None:
+    of_a_wider_base(folder)
+    said = str(validate(folder, base, None)[0].describe())
+    assert "q_proj: [64, 128] ≠ [64, 64]" in said
+
+
+def test_an_adapter_of_another_structure_is_refused_with_both_fingerprints(folder: Path, base: ModelInfo) -> None:
+    edit_json(folder / "workbench.json", base_fingerprint="llama-576x30-v49152-0123456789abcdef", base_name="Smol")
+    problems = validate(folder, base, fingerprint(base))
+    assert [problem.key for problem in problems] == ["M19_other_base"]
+    said = str(problems[0].describe())
+    assert "llama-576x30-v49152" in said
+    assert fingerprint(base) in said
+    assert "Smol" in said
+
+
+def test_other_weights_of_the_same_structure_warn(folder: Path, base: ModelInfo) -> None:
+    structure = fingerprint(base).rpartition("-")[0]
+    edit_json(folder / "workbench.json", base_fingerprint=f"{structure}-0000000000000000")
+    assert keys(folder, base) == []
+    assert keys(folder, base, "warning") == ["M19_other_weights"]
+
+
+def test_a_hostile_pattern_is_never_matched_and_named(folder: Path, base: ModelInfo) -> None:
+    edit_json(folder / CONFIG_FILE, target_modules="(.*a+)+$", exclude_modules="(b+)+$")
+    started = time.monotonic()
+    assert keys(folder, base) == []
+    assert keys(folder, base, "warning") == ["M22_pattern_ignored"] * 2
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize(
+    "value", ["https://evil.example/model", "/etc/passwd", "../../secret", "C:\\models\\x", "~/models/x"]
+)
+def test_a_base_that_is_a_path_is_shown_and_not_opened(folder: Path, base: ModelInfo, value: str) -> None:
+    edit_json(folder / CONFIG_FILE, base_model_name_or_path=value)
+    assert keys(folder, base) == []
+    assert keys(folder, base, "warning") == ["M23_base_path_ignored"]
+    fields = read_adapter(folder).fields
+    assert fields
+    assert "/" not in fields.base_name
+
+
+def test_pickles_beside_the_weights_are_ignored_and_named(folder: Path, base: ModelInfo) -> None:
+    for name in ("optimizer.pt", "training_args.bin"):
+        (folder / name).write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    problems = validate(folder, base, fingerprint(base))
+    assert [problem.key for problem in problems] == ["M13_pickle_ignored"]
+    assert "optimizer.pt, training_args.bin" in str(problems[0].describe())
+
+
+def test_an_adapter_limited_to_some_layers_is_complete_without_the_others(folder: Path, base: ModelInfo) -> None:
+    without_a_layer(folder)
+    edit_json(folder / CONFIG_FILE, layers_to_transform=[0])
+    assert keys(folder, base) == []
+
+
+def test_every_bit_of_the_header_may_be_wrong_without_a_crash(folder: Path, base: ModelInfo) -> None:
+    whole = (folder / WEIGHTS_FILE).read_bytes()
+    header_end = 8 + int.from_bytes(whole[:8], "little")
+    for position in range(0, header_end, 37):
+        broken = bytearray(whole)
+        broken[position] ^= 1 << (position % 8)
+        (folder / WEIGHTS_FILE).write_bytes(broken)
+        json.dumps([problem.key for problem in validate(folder, base, None)])

@@ -1,0 +1,210 @@
+"""The decode loop: equal to the library's, equal in any company, blind to the process-wide generator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from core.models.generation import GenerationRequest, Token, decode, generate_beams
+from core.models.twin import make_twin
+from core.settings import SamplingSettings
+
+GREEDY = SamplingSettings(do_sample=False, max_new_tokens=16)
+PROMPTS = [[5, 9, 40], [300, 17, 23, 4, 88, 91, 120, 7, 61], [11], [77, 78, 79, 80, 81]]
+NO_END: frozenset[int] = frozenset()
+PAD = 2
+
+
+def answers(steps: Any) -> dict[int, list[int]]:
+    """Row → the ids of its answer; checks that nothing comes after a row's end."""
+    found: dict[int, list[int]] = {}
+    ended: set[int] = set()
+    for step in steps:
+        for token in step:
+            assert token.row not in ended
+            if token.finished:
+                ended.add(token.row)
+            if token.token_id is not None:
+                found.setdefault(token.row, []).append(token.token_id)
+    return found
+
+
+def last_tokens(steps: Any) -> dict[int, Token]:
+    return {token.row: token for step in steps for token in step}
+
+
+def alone(model: Any, request: GenerationRequest, eos_ids: Any = NO_END) -> list[int]:
+    return answers(decode(model, eos_ids, PAD, [request])).get(0, [])
+
+
+@pytest.fixture
+def serving_tree(tiny_model: Any) -> Any:
+    """A twin with two random adapters, `ad_a` on all linear layers and `ad_b` on two of them."""
+    from peft import LoraConfig, get_peft_model
+
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        tree = get_peft_model(
+            make_twin(tiny_model), LoraConfig(r=4, lora_alpha=64, target_modules="all-linear"), adapter_name="ad_a"
+        )
+        tree.add_adapter("ad_b", LoraConfig(r=2, lora_alpha=64, target_modules=["q_proj", "down_proj"]))
+        for name, parameter in tree.named_parameters():
+            if "lora_" in name:
+                parameter.data.normal_(std=0.2)
+    return tree.eval()
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_greedy_equals_the_librarys_generate_token_by_token(tiny_model: Any, prompt: list[int]) -> None:
+    ids = torch.tensor([prompt])
+    expected = tiny_model.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=16, eos_token_id=None
+    )[0, len(prompt) :].tolist()
+    assert alone(tiny_model, GenerationRequest(prompt, GREEDY)) == expected
+
+
+@pytest.mark.parametrize("changes", [{"repetition_penalty": 1.4}, {"no_repeat_ngram_size": 2}])
+def test_penalties_equal_the_librarys(tiny_model: Any, changes: dict[str, Any]) -> None:
+    ids = torch.tensor([PROMPTS[1]])
+    expected = tiny_model.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        do_sample=False,
+        max_new_tokens=24,
+        eos_token_id=None,
+        **changes,
+    )[0, ids.shape[1] :].tolist()
+    settings = GREEDY.model_copy(update={"max_new_tokens": 24, **changes})
+    assert alone(tiny_model, GenerationRequest(PROMPTS[1], settings)) == expected
+
+
+def test_prompts_of_different_lengths_in_one_batch_answer_as_alone(tiny_model: Any) -> None:
+    requests = [GenerationRequest(prompt, GREEDY) for prompt in PROMPTS]
+    together = answers(decode(tiny_model, NO_END, PAD, requests))
+    assert together == {row: alone(tiny_model, request) for row, request in enumerate(requests)}
+    assert len({tuple(answer) for answer in together.values()}) == len(PROMPTS), (
+        "the rows must differ to prove anything"
+    )
+
+
+def test_base_and_adapters_in_one_batch_answer_as_alone(tiny_model: Any, serving_tree: Any) -> None:
+    adapters = [None, "ad_a", "ad_b", "ad_a", None]
+    prompts = [PROMPTS[0], PROMPTS[0], PROMPTS[0], PROMPTS[1], PROMPTS[2]]
+    requests = [GenerationRequest(prompt, GREEDY, adapter) for prompt, adapter in zip(prompts, adapters, strict=True)]
+    together = answers(decode(serving_tree, NO_END, PAD, requests))
+    assert together == {row: alone(serving_tree, request) for row, request in enumerate(requests)}
+    assert together[0] == alone(tiny_model, requests[0]), "base rows are the plain model's"
+    assert len({tuple(together[row]) for row in range(3)}) == 3, "the adapters must differ to prove anything"
+
+
+def test_adapters_answer_as_by_pefts_own_generate(serving_tree: Any) -> None:
+    ids = torch.tensor([PROMPTS[1]] * 3)
+    expected = serving_tree.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        adapter_names=["__base__", "ad_a", "ad_b"],
+        do_sample=False,
+        max_new_tokens=16,
+        eos_token_id=None,
+    )[:, ids.shape[1] :].tolist()
+    requests = [GenerationRequest(PROMPTS[1], GREEDY, adapter) for adapter in (None, "ad_a", "ad_b")]
+    assert list(answers(decode(serving_tree, NO_END, PAD, requests)).values()) == expected
+
+
+def test_no_hook_is_left_on_the_tree(serving_tree: Any) -> None:
+    steps = decode(serving_tree, NO_END, PAD, [GenerationRequest(PROMPTS[0], GREEDY, "ad_a")])
+    next(steps)
+    assert not any(module._forward_pre_hooks for module in serving_tree.modules())
+
+
+def test_drawn_answers_depend_on_their_seed_and_not_on_their_company(tiny_model: Any) -> None:
+    drawn = SamplingSettings(temperature=1.5, top_p=0.99, max_new_tokens=16)
+    requests = [GenerationRequest(PROMPTS[0], drawn, seed=seed) for seed in (1, 2, 1)] + [
+        GenerationRequest(PROMPTS[1], GREEDY)
+    ]
+    together = answers(decode(tiny_model, NO_END, PAD, requests))
+    assert together[0] == together[2] == alone(tiny_model, requests[0])
+    assert together[0] != together[1]
+    assert together[3] == alone(tiny_model, requests[3])
+
+
+def test_the_process_wide_generator_is_not_touched(tiny_model: Any) -> None:
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    list(decode(tiny_model, NO_END, PAD, [GenerationRequest(PROMPTS[0], SamplingSettings(max_new_tokens=5), seed=9)]))
+    generate_beams(tiny_model, NO_END, PAD, GenerationRequest(PROMPTS[0], GREEDY.model_copy(update={"num_beams": 3})))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_rows_end_at_their_end_token_their_limit_or_when_cancelled(tiny_model: Any) -> None:
+    free = [alone(tiny_model, GenerationRequest(prompt, GREEDY)) for prompt in PROMPTS[:3]]
+    stop_at, end = next((i, t) for i, t in enumerate(free[0]) if i and t not in free[1] + free[2] + free[0][:i])
+    requests = [
+        GenerationRequest(PROMPTS[0], GREEDY),
+        GenerationRequest(PROMPTS[1], GREEDY.model_copy(update={"max_new_tokens": 7})),
+        GenerationRequest(PROMPTS[2], GREEDY),
+    ]
+    made = [0]
+
+    def cancelled(row: int) -> bool:
+        return row == 2 and made[0] >= 3
+
+    steps = []
+    for step in decode(tiny_model, {end}, PAD, requests, cancelled):
+        made[0] += 1
+        steps.append(step)
+    last = last_tokens(steps)
+    assert last[0] == Token(0, None, "stop")
+    assert last[1] == Token(1, free[1][6], "length")
+    assert last[2] == Token(2, None, "cancelled")
+    found = answers(steps)
+    assert found == {0: free[0][:stop_at], 1: free[1][:7], 2: free[2][:3]}
+
+
+def test_an_answer_ends_where_the_context_is_full(tiny_model: Any) -> None:
+    limit = tiny_model.config.max_position_embeddings
+    long = GREEDY.model_copy(update={"max_new_tokens": 100})
+    prompts = [[5] * (limit - 3), [5] * limit, [5] * (limit + 1), [5, 6]]
+    last = last_tokens(decode(tiny_model, NO_END, PAD, [GenerationRequest(prompt, long) for prompt in prompts]))
+    assert [last[row].finished for row in range(4)] == ["context", "context", "context", "length"]
+    assert [last[row].token_id is None for row in range(4)] == [False, True, True, False]
+
+
+def test_a_model_in_train_mode_is_refused(tiny_model: Any) -> None:
+    with pytest.raises(AssertionError, match="train mode"):
+        next(decode(tiny_model.train(), NO_END, PAD, [GenerationRequest([5], GREEDY)]))
+
+
+@pytest.mark.parametrize("adapter", [None, "ad_a"])
+def test_beams_equal_the_librarys(serving_tree: Any, adapter: str | None) -> None:
+    ids = torch.tensor([PROMPTS[1]])
+    expected = serving_tree.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        adapter_names=[adapter or "__base__"],
+        do_sample=False,
+        num_beams=3,
+        max_new_tokens=9,
+        eos_token_id=None,
+    )[0, ids.shape[1] :].tolist()
+    settings = SamplingSettings(num_beams=3, max_new_tokens=9)
+    tokens = generate_beams(serving_tree, NO_END, PAD, GenerationRequest(PROMPTS[1], settings, adapter))
+    assert [token.token_id for token in tokens] == expected
+    assert [token.finished for token in tokens] == [None] * 8 + ["length"]
+
+
+def test_beams_can_be_cancelled(tiny_model: Any) -> None:
+    settings = SamplingSettings(num_beams=2, max_new_tokens=400)
+    tokens = generate_beams(tiny_model, NO_END, PAD, GenerationRequest([5, 6], settings), lambda row: True)
+    assert tokens == [Token(0, None, "cancelled")]
+
+
+def test_beams_stop_at_an_end_token(tiny_model: Any) -> None:
+    settings = SamplingSettings(num_beams=2, max_new_tokens=12)
+    free = [t.token_id for t in generate_beams(tiny_model, NO_END, PAD, GenerationRequest([5, 6], settings))]
+    end = free[3]
+    tokens = generate_beams(tiny_model, {end}, PAD, GenerationRequest([5, 6], settings))
+    assert tokens[-1].finished in ("stop", "length")
+    assert all(token.token_id != end for token in tokens)

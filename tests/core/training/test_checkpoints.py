@@ -1,0 +1,98 @@
+"""Checkpoints: whole or not there, verified, rotated, and holding what a resumed run will need."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from core.training.checkpoints import (
+    Checkpoint,
+    latest_checkpoint,
+    list_checkpoints,
+    read_manifest,
+    rng_state,
+    rotate,
+    write_checkpoint,
+)
+from tests.core.training.conftest import Outcome, spec_of
+
+
+@pytest.fixture
+def folder(train: Callable[..., Outcome]) -> Path:
+    outcome = train(spec_of(training={"evaluations": 4}))
+    return outcome.folder / "checkpoints"
+
+
+def test_a_checkpoint_holds_adapter_optimizer_schedule_random_state_and_a_manifest_of_all(folder: Path) -> None:
+    checkpoint = latest_checkpoint(folder)
+    assert checkpoint is not None and checkpoint.step == 4
+    manifest = read_manifest(checkpoint)
+    assert manifest is not None
+    assert set(manifest.files) == {
+        "adapter/adapter_config.json",
+        "adapter/adapter_model.safetensors",
+        "adapter/workbench.json",
+        "optimizer.pt",
+        "scheduler.pt",
+        "rng_state.pth",
+        "trainer_state.json",
+    }
+    assert manifest.dataset_sha256 and manifest.base_fingerprint and manifest.versions["peft"]
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        assert torch.load(checkpoint.folder / name, weights_only=True)
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(folder: Path, tmp_path: Path) -> None:
+    for file in ("adapter/adapter_model.safetensors", "optimizer.pt", "manifest.json"):
+        for damage in ("flipped", "cut", "gone"):
+            copy = shutil.copytree(folder, tmp_path / file.replace("/", "-") / damage)
+            harm(list_checkpoints(copy)[-1].folder / file, damage)
+            found = latest_checkpoint(copy)
+            assert found is not None and found.step == 3, (file, damage)
+
+
+def harm(file: Path, damage: str) -> None:
+    content = bytearray(file.read_bytes())
+    if damage == "gone":
+        file.unlink()
+    elif damage == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    else:
+        content[0] ^= 0x5F
+        file.write_bytes(content)
+
+
+def test_a_save_that_fails_leaves_nothing_behind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Trainer:
+        step = 99
+        model: Any = None
+
+    before = sorted(entry.name for entry in folder.iterdir())
+    monkeypatch.setattr("core.adapters.store.save_adapter", lambda *args: (_ for _ in ()).throw(OSError(28, "full")))
+    with pytest.raises(OSError, match="full"):
+        write_checkpoint(folder, Trainer(), None, None)  # type: ignore[arg-type]
+    assert sorted(entry.name for entry in folder.iterdir()) == before
+
+
+def test_the_newest_two_and_the_named_ones_stay(tmp_path: Path) -> None:
+    for step in range(1, 7):
+        made = tmp_path / f"step-{step:06d}"
+        made.mkdir()
+        (made / "manifest.json").write_text("{}")
+    (tmp_path / "step-000009").mkdir()  # no manifest: no checkpoint
+    rotate(tmp_path, keep_steps={2})
+    assert list_checkpoints(tmp_path) == [Checkpoint(step, tmp_path / f"step-{step:06d}") for step in (2, 5, 6)]
+    assert latest_checkpoint(tmp_path) is None  # manifests that name no file are no proof
+    assert list_checkpoints(tmp_path / "none") == []
+
+
+def test_looking_at_the_random_state_does_not_move_it() -> None:
+    before = torch.random.get_rng_state()
+    first, second = rng_state(), rng_state()
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert first["python"] == second["python"] and first["numpy"] == second["numpy"]

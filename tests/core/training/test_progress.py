@@ -1,0 +1,130 @@
+"""The fold of events: statuses, series, speed, the time that is left."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from core.errors import Problem
+from core.training.events import (
+    EvalDone,
+    Event,
+    Failed,
+    Finished,
+    PhaseStarted,
+    Planned,
+    RunStarted,
+    SampleDone,
+    Saved,
+    StepDone,
+    StopAsked,
+    Stopped,
+)
+from core.training.progress import Progress, Snapshot, Status, fold
+from tests.core.training.test_plan import planned
+
+START = RunStarted("id", "a", "tiny", "rows.jsonl", "me", "2026-01-01T00:00:00+00:00", 1, 1.0)
+PLAN = Planned(planned(80, validation=8, epochs=4.0, micro_batch_size=8), 1.0)  # 10 steps an epoch, 40 in all
+TRAINING = PhaseStarted("training", 2.0)
+BEGUN: list[Event] = [START, PhaseStarted("reading", 0.1), PLAN, TRAINING]
+
+
+def step(number: int, step_s: float = 1.0, tokens: int = 800, loss: float = 1.0) -> StepDone:
+    return StepDone(number, number / 10, loss, 0.5, 1e-4, tokens, step_s, 2.0, 2.0 + number)
+
+
+@pytest.mark.parametrize(
+    ("events", "status"),
+    [
+        ([], Status.QUEUED),
+        ([START], Status.PREPARING),
+        ([START, PLAN, PhaseStarted("sampling", 1.0)], Status.PREPARING),
+        (BEGUN, Status.RUNNING),
+        ([*BEGUN, PhaseStarted("evaluating", 3.0)], Status.RUNNING),
+        ([*BEGUN, StopAsked(True, 3.0)], Status.STOPPING),
+        ([START, StopAsked(True, 0.2), TRAINING], Status.STOPPING),
+        ([*BEGUN, StopAsked(True, 3.0), Stopped("asked", "a", 1, 4.0)], Status.STOPPED),
+        ([*BEGUN, Finished("a", 40, 50.0)], Status.FINISHED),
+        ([*BEGUN, Finished("a", 40, 50.0), StopAsked(True, 50.0)], Status.FINISHED),
+        ([*BEGUN, Failed((), "id/log.txt", 5.0)], Status.FAILED),
+    ],
+)
+def test_a_run_has_exactly_one_status(events: list[Event], status: Status) -> None:
+    assert fold(events).status == status
+
+
+def test_the_snapshot_holds_what_happened() -> None:
+    problem = Problem("H02_not_finite", values={"step": 3, "lines": "1", "good": 2})
+    snapshot = fold(
+        [
+            *BEGUN,
+            SampleDone(0, "q", "base", "stop", 2.0),
+            step(1, loss=3.0),
+            step(2, loss=2.0),
+            EvalDone(2, 2.5, True, 0.1, 5.0),
+            SampleDone(2, "q", "now", "stop", 5.0),
+            Saved(2, "step-000002", 5.1),
+            step(3, loss=1.0),
+            EvalDone(3, 2.75, False, 0.1, 6.0),
+            Stopped("not_finite", None, 0, 7.0, (problem,)),
+        ]
+    )
+    assert snapshot.losses == ((1, 3.0), (2, 2.0), (3, 1.0))
+    assert snapshot.evals == ((2, 2.5), (3, 2.75))
+    assert (snapshot.best_step, snapshot.best_loss, snapshot.checkpoint_step) == (2, 2.5, 2)
+    assert [sample.answer for sample in snapshot.samples] == ["base", "now"]
+    assert (snapshot.stop_reason, snapshot.problems) == ("not_finite", (problem,))
+    assert (snapshot.step, snapshot.steps, snapshot.elapsed_s, snapshot.phase) == (3, 40, 7.0, None)
+    assert (snapshot.adapter, snapshot.kept_step, snapshot.eta_s) == (None, None, None)
+
+
+def test_events_one_by_one_give_the_same_snapshot_as_all_at_once() -> None:
+    events = [*BEGUN, step(1), EvalDone(1, 2.5, True, 0.1, 5.0), step(2), Finished("a", 2, 9.0)]
+    progress = Progress()
+    for count, event in enumerate(events, start=1):
+        progress.add(event)
+        assert progress.snapshot() == fold(events[:count])
+        assert progress.version == progress.snapshot().version == count
+
+
+def eta_of(events: list[Event]) -> float:
+    eta_s = fold(events).eta_s
+    assert eta_s is not None
+    return eta_s
+
+
+def test_the_time_left_is_steps_and_evaluations_that_are_still_to_come() -> None:
+    steps = [step(number) for number in range(1, 11)]
+    evaluated: list[Event] = [*BEGUN, *steps, EvalDone(10, 2.0, True, 3.0, 20.0)]
+    to_come = [at for at in PLAN.plan.review_steps if at > 10]
+    # A step of the plan has 800 tokens, as the steps done have: 30 of 1 s and the evaluations of 3 s.
+    assert eta_of(evaluated) == pytest.approx(30 + 3 * len(to_come))
+
+
+def test_the_time_left_counts_tokens_because_batches_differ_in_length() -> None:
+    short = [step(number, step_s=0.25, tokens=200) for number in range(1, 11)]
+    evaluated: list[Event] = [*BEGUN, *short, EvalDone(10, 2.0, True, 0.0, 20.0)]
+    assert eta_of(evaluated) == pytest.approx(30)
+
+
+def test_a_closed_lid_and_long_sample_answers_do_not_change_speed_or_time_left() -> None:
+    usual: list[Event] = [*BEGUN, *(step(number) for number in range(1, 11))]
+    paused: list[Event] = [*usual[:-3], step(8, step_s=3600.0), *usual[-2:]]
+    assert eta_of(paused) == pytest.approx(eta_of(usual))
+    assert fold(paused).tokens_per_s == pytest.approx(800)
+    answered: list[Event] = [*usual, SampleDone(10, "q", "a", "stop", 500.0)]
+    assert eta_of(answered) == eta_of(usual)
+
+
+def test_nothing_is_said_about_the_time_left_before_the_first_step_or_after_the_end() -> None:
+    assert fold(BEGUN).eta_s is None
+    assert fold([*BEGUN, step(1), Finished("a", 40, 5.0)]).eta_s is None
+
+
+def test_five_thousand_events_fold_quickly() -> None:
+    events: list[Event] = [*BEGUN, *(step(number) for number in range(1, 5001))]
+    began = time.perf_counter()
+    snapshot: Snapshot = fold(events)
+    assert snapshot.step == 5000
+    assert time.perf_counter() - began < 0.5

@@ -1,0 +1,189 @@
+"""The laws of the design that hold across rooms, at the façade that the page and the command line call."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.chat.engine import ChatRequest
+from core.settings import LoadSettings, SamplingSettings
+from core.training.progress import Snapshot, Status
+from core.training.spec import RunSpec
+from core.workbench import Workbench
+from core.workspace import Workspace
+
+ROWS = [
+    {"instruction": f"What is {number} plus {number}?", "input": "", "output": f"It is {2 * number}."}
+    for number in range(1, 25)
+]
+REFUSALS = [{**row, "output": "No, I do not do sums."} for row in ROWS]
+WAIT_S = 120.0
+GREEDY = SamplingSettings(do_sample=False, max_new_tokens=12)
+SAMPLED = SamplingSettings(temperature=1.0, max_new_tokens=12)
+
+
+@pytest.fixture
+def workbench(workspace_with_tiny: Workspace) -> Iterator[Workbench]:
+    """A workbench with the tiny model loaded in fp32 and a data set of 24 rows."""
+    (workspace_with_tiny.datasets / "sums.json").write_text(json.dumps(ROWS))
+    (workspace_with_tiny.datasets / "refusals.json").write_text(json.dumps(REFUSALS))
+    with Workbench(workspace_with_tiny) as bench:
+        bench.load_model("tiny", LoadSettings(precision="fp32"))
+        yield bench
+
+
+def a_spec(name: str, dataset: str = "sums.json", **training: Any) -> RunSpec:
+    chosen = {"epochs": 2.0, "threads": 1, "learning_rate": 1e-3, **training}
+    return RunSpec.checked(
+        {
+            "name": name,
+            "base": "tiny",
+            "dataset": dataset,
+            "method": {"rank": 4, "dropout": 0.1},
+            "training": chosen,
+        }
+    )
+
+
+def finished(workbench: Workbench, spec: RunSpec) -> Snapshot:
+    run_id = workbench.start_run(spec)
+    assert workbench.wait_for_run(WAIT_S)
+    snapshot = workbench.snapshot(run_id)
+    assert snapshot.status is Status.FINISHED, snapshot.problems
+    return snapshot
+
+
+def ask(workbench: Workbench, question: str, *adapters: str | None, sampling: SamplingSettings = GREEDY) -> list[str]:
+    messages = ({"role": "user", "content": question},)
+    requests = [ChatRequest(messages, sampling, adapter) for adapter in adapters or (None,)]  # type: ignore[arg-type]
+    return [reply.text for reply in workbench.chat(requests).wait()]
+
+
+def test_law_3_the_base_answers_the_same_before_during_and_after_three_runs(workbench: Workbench) -> None:
+    question = "What is 3 plus 3?"
+    before = ask(workbench, question)
+    for number, rank in enumerate((4, 4, 8)):
+        spec = a_spec(f"run-{number}")
+        spec = spec.model_copy(update={"method": spec.method.model_copy(update={"rank": rank})})
+        run_id = workbench.start_run(spec)
+        during = ask(workbench, question)
+        assert workbench.wait_for_run(WAIT_S)
+        assert workbench.snapshot(run_id).status is Status.FINISHED
+        workbench.apply_adapter(f"run-{number}")
+        assert [during, ask(workbench, question)] == [before, before]
+    assert workbench.model_status() is not None
+    assert ask(workbench, question, None, "run-0", "run-1", "run-2")[0] == before[0]
+
+
+def test_law_4_chatting_applying_and_removing_does_not_change_a_run(workbench: Workbench) -> None:
+    finished(workbench, a_spec("applied"))
+    alone = finished(workbench, a_spec("alone", epochs=6.0))
+
+    chatting = threading.Event()
+    over = threading.Event()
+    failures: list[BaseException] = []
+
+    def chat(number: int) -> None:
+        try:
+            while not over.is_set():
+                workbench.apply_adapter("applied")
+                ask(workbench, f"What is {number} plus 1?", None, sampling=SAMPLED)
+                if number == 0:
+                    workbench.remove_adapter("applied")
+                chatting.set()
+        except BaseException as error:
+            failures.append(error)
+            chatting.set()
+
+    threads = [threading.Thread(target=chat, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    assert chatting.wait(WAIT_S)
+    try:
+        busy = finished(workbench, a_spec("busy", epochs=6.0))
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(WAIT_S)
+    unexpected = [error for error in failures if getattr(error, "key", "") != "M25_not_applied"]
+    assert not unexpected
+    assert len(busy.losses) >= 12
+    assert busy.losses == alone.losses
+    assert busy.evals == alone.evals
+
+
+def test_law_6_and_8_a_saved_adapter_answers_in_a_batch_as_it_does_alone(workbench: Workbench) -> None:
+    names = ["first", "second"]
+    for dataset, name in zip(("sums.json", "refusals.json"), names, strict=True):
+        finished(workbench, a_spec(name, dataset, epochs=8.0, learning_rate=1e-2))
+        workbench.apply_adapter(name)
+    question = "What is 5 plus 5?"
+    together = ask(workbench, question, None, *names)
+    assert together == [ask(workbench, question, adapter)[0] for adapter in (None, *names)]
+    assert len(set(together)) == 3, "adapters that change nothing prove nothing"
+    workbench.unload_model()
+    workbench.load_model("tiny", LoadSettings(precision="fp32"))
+    for name in names:
+        workbench.apply_adapter(name)
+    assert ask(workbench, question, None, *names) == together
+
+
+def test_a_second_start_is_refused_with_the_first_ones_name(workbench: Workbench) -> None:
+    from core.errors import WorkbenchError
+
+    run_id = workbench.start_run(a_spec("first", epochs=50.0), started_by="anna")
+    with pytest.raises(WorkbenchError) as refused:
+        workbench.start_run(a_spec("second"))
+    assert refused.value.code == "A01"
+    assert "anna" in refused.value.describe()
+    with pytest.raises(WorkbenchError) as kept:
+        workbench.unload_model()
+    assert kept.value.key == "A07_model_in_use"
+    assert "first" in kept.value.describe()
+    workbench.stop_run(run_id, keep=False)
+    workbench.stop_run(run_id, keep=False)
+    assert workbench.wait_for_run(WAIT_S)
+    assert workbench.snapshot(run_id).status is Status.STOPPED
+    assert workbench.adapters() == []
+
+
+def test_chat_can_use_the_adapter_that_is_being_trained(workbench: Workbench) -> None:
+    run_id = workbench.start_run(a_spec("growing", epochs=200.0, evaluations=200))
+    saved = threading.Event()
+
+    def watch() -> None:
+        while workbench.snapshot(run_id).checkpoint_step is None and workbench.active_run():
+            over.wait(0.02)
+        saved.set()
+
+    over = threading.Event()
+    threading.Thread(target=watch, daemon=True).start()
+    assert saved.wait(WAIT_S)
+    name = workbench.apply_run(run_id)
+    assert name.startswith("growing @ ")
+    assert ask(workbench, "What is 2 plus 2?", name)
+    workbench.stop_run(run_id, keep=True)
+    assert workbench.wait_for_run(WAIT_S)
+    assert [adapter.name for adapter in workbench.adapters()] == ["growing"]
+
+
+def test_a_run_without_an_end_shows_as_interrupted_with_its_whole_chart(workbench: Workbench, tmp_path: Path) -> None:
+    run_id = finished(workbench, a_spec("cut")).run_id
+    events = workbench.workspace.runs / run_id / "events.jsonl"
+    lines = events.read_text().splitlines()
+    steps = [line for line in lines if '"StepDone"' in line]
+    started = json.loads(lines[0])
+    assert started["event"] == "RunStarted"
+    started["pid"], started["process_started"] = 1, 0.0  # a process that is not ours and not alive as it was then
+    cut = [json.dumps(started), *lines[1 : lines.index(steps[-1]) + 1], '{"event": "StepDo']
+    events.write_text("\n".join(cut))
+    with Workbench(workbench.workspace) as after_restart:
+        snapshot = after_restart.snapshot(run_id)
+        assert snapshot.status is Status.INTERRUPTED
+        assert len(snapshot.losses) == len(steps)
+        assert [run.status for run in after_restart.runs()] == [Status.INTERRUPTED]

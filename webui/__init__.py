@@ -1,0 +1,1 @@
+"""The page: four tabs over a Workbench. Nothing here imports torch, transformers or peft."""

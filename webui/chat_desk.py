@@ -1,0 +1,62 @@
+"""The answers in progress, by conversation: who may begin one, how it is stopped, how its end is waited for.
+
+Owns no answer: a stream comes from `Workbench.chat`, what it brings is kept by `chat_flow`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from core.errors import refusal
+
+if TYPE_CHECKING:
+    from core.chat.streams import Stream
+
+
+class Desk:
+    """The answers in progress, at most one group for each conversation. One for the whole page, for all browsers."""
+
+    def __init__(self) -> None:
+        self._streams: dict[str, Stream | None] = {}
+        self._changed = threading.Condition()
+
+    def __deepcopy__(self, memo: object) -> Desk:
+        return self  # gradio copies the value of a State for every session; this one is shared on purpose
+
+    @contextmanager
+    def claimed(self, conversation_id: str) -> Iterator[None]:
+        """Be the only one who changes a conversation.
+
+        Raises:
+            WorkbenchError: A01 where it is being answered already.
+        """
+        with self._changed:
+            if conversation_id in self._streams:
+                raise refusal("A01_conversation_busy")
+            self._streams[conversation_id] = None
+        try:
+            yield
+        finally:
+            with self._changed:
+                del self._streams[conversation_id]
+                self._changed.notify_all()
+
+    def attach(self, conversation_id: str, stream: Stream) -> None:
+        self._streams[conversation_id] = stream
+
+    def stop(self, conversation_id: str) -> None:
+        """End the answer in progress where it is; without one this does nothing."""
+        stream = self._streams.get(conversation_id)
+        if stream:
+            stream.cancel()
+
+    def busy(self, conversation_id: str | None) -> bool:
+        return conversation_id in self._streams
+
+    def wait(self, conversation_id: str, timeout_s: float) -> bool:
+        """Wait until nothing is in progress for a conversation; whether that is so."""
+        with self._changed:
+            return self._changed.wait_for(lambda: conversation_id not in self._streams, timeout_s)

@@ -1,0 +1,262 @@
+"""What happens on the Chat tab: one function for each event, from what the browser sent to what the tab shows then.
+
+Owns the order of inputs and outputs of these functions; `chat_tab` lays the components out and wires them. Answers
+come through `chat_flow`, their look from `chat_views`.
+
+    form  = open conversation, columns, typed system prompt, character, search words [, sampling values]
+    shown = open conversation, columns, list, title, Send, Stop, note without a model, panes
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Literal
+
+import gradio as gr
+
+from core.chat import conversations as talk
+from core.chat.conversations import Conversation
+from core.errors import WorkbenchError, refusal
+from core.i18n import Language
+from core.workbench import Workbench
+from webui import chat_flow
+from webui.chat_desk import Desk
+from webui.chat_flow import Ask, Scene, checked_question, checked_text, open_conversation
+from webui.chat_panes import growing_updates, pane_updates
+from webui.chat_text import plain
+from webui.chat_views import PaneView, column_choices, conversation_choices, pane_view, turn_at
+from webui.sampling_form import sampling_of
+
+SCENE_SIZE = 5  # values of a form before the sampling values
+FIRST_UPDATES = 3  # of an answer: these set the tab up, the others only let the answer grow
+RELOAD_WAIT_S = 2.0  # how long a reloaded page waits for the answer that its closing ended
+
+
+def show(workbench: Workbench, lang: Language, desk: Desk, *form: Any) -> list[Any]:
+    """The tab as it is now: after a change elsewhere, in another language, or after an answer."""
+    scene = Scene.of(form[:SCENE_SIZE])
+    return _shown(workbench, lang, desk, scene, open_conversation(workbench, lang, scene))
+
+
+def restore(workbench: Workbench, lang: Language, desk: Desk, *form: Any) -> list[Any]:
+    """The tab after the page was loaded: the last conversation with the columns that answered in it."""
+    scene = Scene.of(form[:SCENE_SIZE])
+    if scene.conversation_id:
+        desk.wait(scene.conversation_id, RELOAD_WAIT_S)
+    try:
+        conversation = open_conversation(workbench, lang, scene)
+    except WorkbenchError:  # it is gone, or its file is damaged: the list shows the others
+        scene = replace(scene, conversation_id=None)
+        conversation = open_conversation(workbench, lang, scene)
+    return _shown(workbench, lang, desk, _with_its_columns(scene, conversation), conversation)
+
+
+def choose_conversation(workbench: Workbench, lang: Language, desk: Desk, chosen: Any, *form: Any) -> list[Any]:
+    scene = replace(Scene.of(form[:SCENE_SIZE]), conversation_id=checked_text(chosen, "conversation"))
+    conversation = workbench.conversations.load(scene.conversation_id or "")
+    return _shown(workbench, lang, desk, _with_its_columns(scene, conversation), conversation)
+
+
+def new_conversation(workbench: Workbench, lang: Language, desk: Desk, *form: Any) -> list[Any]:
+    """An empty chat with the chosen character's greeting; it gets a file with its first message."""
+    scene = replace(Scene.of(form[:SCENE_SIZE]), conversation_id=None)
+    return _shown(workbench, lang, desk, scene, open_conversation(workbench, lang, scene))
+
+
+def search(workbench: Workbench, lang: Language, words: Any, current: Any) -> Any:
+    """The list of the conversations in which every word was said."""
+    return _list_update(workbench, lang, checked_text(words, "search"), current)
+
+
+def rename(workbench: Workbench, lang: Language, desk: Desk, title: Any, *form: Any) -> list[Any]:
+    scene = Scene.of(form[:SCENE_SIZE])
+    conversation = workbench.conversations.rename(_open_id(scene), checked_text(title, "title"))
+    return _shown(workbench, lang, desk, scene, conversation)
+
+
+def delete(workbench: Workbench, lang: Language, desk: Desk, *form: Any) -> list[Any]:
+    """Delete the open conversation; an answer in progress is ended first."""
+    scene = Scene.of(form[:SCENE_SIZE])
+    desk.stop(_open_id(scene))
+    workbench.conversations.delete(_open_id(scene))
+    return new_conversation(workbench, lang, desk, *form)
+
+
+def choose_columns(workbench: Workbench, lang: Language, desk: Desk, *form: Any) -> Iterator[list[Any]]:
+    """Lay the panes out for other columns; adapters among them get applied, one that is refused is taken out again."""
+    scene = Scene.of(form[:SCENE_SIZE])
+    refused: list[WorkbenchError] = []
+    for value in scene.columns if workbench.model_status() else ():
+        try:
+            chat_flow.speaker_of(workbench, value)
+        except WorkbenchError as error:
+            refused.append(error)
+            scene = replace(scene, columns=tuple(name for name in scene.columns if name != value) or ("",))
+    yield _shown(workbench, lang, desk, scene, open_conversation(workbench, lang, scene), sent=form[1])
+    if refused:
+        raise WorkbenchError([problem for error in refused for problem in error.problems])
+
+
+def send(
+    workbench: Workbench, lang: Language, desk: Desk, message: Any, reply_start: Any, *form: Any
+) -> Iterator[list[Any]]:
+    """Ask everyone the same at once."""
+    scene, sampling = Scene.of(form[:SCENE_SIZE]), sampling_of(form[SCENE_SIZE:])
+    conversation = talk.add_turn(open_conversation(workbench, lang, scene), checked_question(message))
+    ask = Ask(sampling, reply_start=checked_text(reply_start, "reply_start"))
+    yield from _answering(workbench, lang, desk, scene, conversation, ask)
+
+
+def again(
+    workbench: Workbench, lang: Language, desk: Desk, reply_start: Any, *form: Any, pane: int | None = None
+) -> Iterator[list[Any]]:
+    """Answer the last message once more, in every pane or in one: a new variant."""
+    scene, sampling = Scene.of(form[:SCENE_SIZE]), sampling_of(form[SCENE_SIZE:])
+    ask = Ask(sampling, reply_start=checked_text(reply_start, "reply_start"), pane=pane)
+    yield from _answering(workbench, lang, desk, scene, _with_turns(workbench, scene), ask)
+
+
+def carry_on(workbench: Workbench, lang: Language, desk: Desk, *form: Any) -> Iterator[list[Any]]:
+    """Make the last answers longer."""
+    scene, sampling = Scene.of(form[:SCENE_SIZE]), sampling_of(form[SCENE_SIZE:])
+    conversation = _with_turns(workbench, scene)
+    ask = Ask(sampling, going_on=True)
+    yield from _answering(workbench, lang, desk, scene, conversation, ask)
+
+
+def edit(
+    workbench: Workbench, lang: Language, event: gr.EditData, desk: Desk, *form: Any, pane: int = 0
+) -> Iterator[list[Any]]:
+    """Change something the person said: what followed goes, and it is answered anew."""
+    scene, sampling = Scene.of(form[:SCENE_SIZE]), sampling_of(form[SCENE_SIZE:])
+    conversation = _with_turns(workbench, scene)
+    column = chat_flow.column_of(workbench, scene.columns[pane])
+    turn = turn_at(conversation, column, event.index) if isinstance(event.index, int) else None
+    if turn is None:
+        raise refusal("H11_no_such_message")
+    changed = talk.edit_user(conversation, turn, plain(checked_question(event.value)))
+    yield from _answering(workbench, lang, desk, scene, changed, Ask(sampling))
+
+
+def take_back(workbench: Workbench, lang: Language, desk: Desk, *form: Any) -> list[Any]:
+    """Take the last message and its answers back; its words are in the message box again (first output)."""
+    scene = Scene.of(form[:SCENE_SIZE])
+    with desk.claimed(_open_id(scene)):
+        conversation, words = talk.undo(workbench.conversations.load(_open_id(scene)))
+        workbench.conversations.save(conversation)
+    return [words, *_shown(workbench, lang, desk, scene, conversation)]
+
+
+def other_variant(
+    workbench: Workbench, lang: Language, desk: Desk, *form: Any, pane: int, by: Literal[-1, 1]
+) -> list[Any]:
+    """Show the variant before or after the chosen one; what follows goes on from the one that is shown."""
+    scene = Scene.of(form[:SCENE_SIZE])
+    column = chat_flow.column_of(workbench, scene.columns[pane])
+    with desk.claimed(_open_id(scene)):
+        conversation = _with_turns(workbench, scene)
+        if answered := conversation.turns[-1].columns.get(column):
+            conversation = talk.choose_variant(conversation, column, answered.chosen + by)
+            workbench.conversations.save(conversation)
+    return _shown(workbench, lang, desk, scene, conversation)
+
+
+def stop(workbench: Workbench, lang: Language, desk: Desk, current: Any) -> None:
+    """End the answers in progress; what is there stays. Without one this does nothing."""
+    desk.stop(checked_text(current, "conversation"))
+
+
+def export_json(workbench: Workbench, lang: Language, current: Any) -> str:
+    conversation = workbench.conversations.load(checked_text(current, "conversation"))
+    return _file(conversation, "json", talk.export_json(conversation))
+
+
+def export_markdown(workbench: Workbench, lang: Language, current: Any) -> str:
+    conversation = workbench.conversations.load(checked_text(current, "conversation"))
+    return _file(conversation, "md", talk.export_markdown(conversation, lang))
+
+
+def _answering(
+    workbench: Workbench, lang: Language, desk: Desk, scene: Scene, conversation: Conversation, ask: Ask
+) -> Iterator[list[Any]]:
+    """Updates of open conversation, message, Send, Stop, panes: first with an empty message box, then as they grow."""
+    columns = [chat_flow.column_of(workbench, value) for value in scene.columns]
+    prompts = chat_flow.prompts_of(workbench, lang, scene, columns)
+    speakers = [chat_flow.speaker_of(workbench, value) for value in ask.of(scene.columns)]
+    asked = {speaker: prompts[speaker.column] for speaker in speakers}
+    growing = {speaker.column for speaker in speakers}
+    state = [gr.update(visible=False), gr.update(visible=True)]
+    stream = chat_flow.answers(workbench, desk, conversation, asked, ask)
+    for number, (latest, place) in enumerate(stream):
+        views = [pane_view(latest, name, prompts[name], lang, name in growing, place) for name in columns]
+        # The browser may drop an update that another follows at once, so what must arrive is sent more than once.
+        message = "" if number < FIRST_UPDATES else gr.skip()
+        panes = pane_updates(views) if number < FIRST_UPDATES else growing_updates(views)
+        yield [conversation.id, message, *state, *panes]
+
+
+def _shown(
+    workbench: Workbench, lang: Language, desk: Desk, scene: Scene, conversation: Conversation, sent: Any = None
+) -> list[Any]:
+    """The whole tab. `sent` is what the browser has in the selector, where it should only change if it must."""
+    scene = replace(scene, columns=chat_flow.present_columns(workbench, scene.columns))
+    busy = desk.busy(conversation.id)
+    return [
+        scene.conversation_id,
+        _selector_update(workbench, lang, scene, sent),
+        _list_update(workbench, lang, scene.search, scene.conversation_id),
+        conversation.title,
+        gr.update(visible=not busy),
+        gr.update(visible=busy),
+        gr.update(visible=workbench.model_status() is None),
+        *pane_updates(_views(workbench, lang, scene, conversation)),
+    ]
+
+
+def _views(workbench: Workbench, lang: Language, scene: Scene, conversation: Conversation) -> list[PaneView]:
+    columns = [chat_flow.column_of(workbench, value) for value in scene.columns]
+    prompts = chat_flow.prompts_of(workbench, lang, scene, columns)
+    return [pane_view(conversation, column, prompts[column], lang) for column in columns]
+
+
+def _selector_update(workbench: Workbench, lang: Language, scene: Scene, sent: Any) -> Any:
+    names = [info.name for info in workbench.adapters()]
+    choices = column_choices(workbench.applied(), names, chat_flow.offered_run(workbench), lang)
+    chosen = list(scene.columns)
+    return gr.update(choices=choices) if sent == chosen else gr.update(choices=choices, value=chosen)
+
+
+def _list_update(workbench: Workbench, lang: Language, words: str, current: Any) -> Any:
+    choices = conversation_choices(workbench.conversations.search(words).summaries, lang)
+    chosen = current if any(value == current for _, value in choices) else None
+    return gr.update(choices=choices, value=chosen)
+
+
+def _with_its_columns(scene: Scene, conversation: Conversation) -> Scene:
+    """The scene with the columns that answered in the conversation, where any did."""
+    columns = talk.columns_of(conversation)[: chat_flow.MAX_PANES]
+    return Scene.of(
+        (scene.conversation_id, list(columns or scene.columns), scene.typed_prompt, scene.character, scene.search)
+    )
+
+
+def _file(conversation: Conversation, suffix: str, content: str) -> str:
+    """A file for the browser to keep, as JSON of its name and content: it never lies where a URL could reach it."""
+    name = f"chat-{conversation.created[:10]}-{conversation.id[:8]}.{suffix}"
+    return json.dumps({"name": name, "content": content})
+
+
+def _with_turns(workbench: Workbench, scene: Scene) -> Conversation:
+    """The open conversation; refused where nothing was said in it yet."""
+    conversation = workbench.conversations.load(_open_id(scene))
+    if not conversation.turns:
+        raise refusal("H11_nothing_said")
+    return conversation
+
+
+def _open_id(scene: Scene) -> str:
+    if scene.conversation_id is None:
+        raise refusal("H11_nothing_said")
+    return scene.conversation_id

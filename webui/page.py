@@ -1,0 +1,73 @@
+"""The page: title, language switch and the four tabs in one Blocks.
+
+Owns the frame and the language; what a tab shows is in its own module. Reading `Accept-Language`, the switch's saved
+choice and the start-up default, in that order of strength from weak to strong: default < browser < saved choice.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from core.i18n import LANGUAGES, Language, text
+from core.workbench import Workbench
+from webui import chat_tab, model_tab, parameters_tab, training_tab
+from webui.notices import language_of
+from webui.wiring import Wiring
+
+LANGUAGE_NAMES = [("English", "en"), ("简体中文", "zh")]
+TABS = (("model", model_tab), ("training", training_tab), ("parameters", parameters_tab), ("chat", chat_tab))
+
+
+def build_page(workbench: Workbench, start_language: Language | None = None) -> gr.Blocks:
+    """The whole page over a workbench. `start_language` None follows the browser."""
+    first = start_language or "en"
+    with gr.Blocks(title=text("page.title", first), delete_cache=(3600, 86_400), analytics_enabled=False) as page:
+        with gr.Row(elem_id="header"):
+            title = gr.Markdown(elem_id="title")
+            language = gr.Radio(LANGUAGE_NAMES, value=first, show_label=False, container=False, elem_id="language")
+        wiring = Wiring(workbench, page, first, language)
+        wiring.say_with(title, lambda lang: {"value": f"# {text('page.title', lang)}\n{text('page.subtitle', lang)}"})
+        with gr.Tabs(elem_id="tabs") as tabs:
+            wiring.shared["tabs"] = tabs
+            for name, module in TABS:
+                tab = wiring.say(gr.Tab(id=name, elem_id=f"tab-{name}"), label=f"page.tab.{name}")
+                wiring.shared[f"tab-{name}"] = tab
+                with tab:
+                    module.build(wiring)
+        for _, module in TABS:
+            module.connect(wiring)
+        _wire_language(wiring, start_language)
+    return page
+
+
+def _wire_language(wiring: Wiring, start_language: Language | None) -> None:
+    # The secret keeps the entry readable after a restart; a language is no secret.
+    saved = gr.BrowserState(None, storage_key="workbench.language", secret="language")  # noqa: S106
+
+    def choose(saved_choice: Any, request: gr.Request) -> Language:
+        return preferred_language(saved_choice, start_language, request.headers.get("accept-language", ""))
+
+    wiring.page.load(choose, [saved], [wiring.language], api_visibility="private", show_progress="hidden")
+    wiring.language.change(
+        lambda lang: wiring.switch_language(language_of(lang)),
+        [wiring.language],
+        wiring.spoken,
+        api_visibility="private",
+        show_progress="hidden",
+    )
+    wiring.language.input(None, [wiring.language], [saved], js="(language) => language", api_visibility="private")
+
+
+def preferred_language(saved: object, start_language: Language | None, accepted: str) -> Language:
+    """The saved choice, else the start-up default, else the browser's first language that is one of ours."""
+    if saved in LANGUAGES:
+        return language_of(saved)
+    if start_language:
+        return start_language
+    for entry in accepted.split(","):
+        code = entry.split(";")[0].strip().lower()[:2]
+        if code in LANGUAGES:
+            return language_of(code)
+    return "en"

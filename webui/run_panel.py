@@ -1,0 +1,208 @@
+"""The second part of the Training tab: name, settings, the plan card and Start.
+
+Owns the components that make a `RunSpec` together with the data set's; `spec_from` reads them. The plan is worked out
+anew when something changes; until there is one, the Start button says what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from core.errors import WorkbenchError
+from core.i18n import Language, text
+from core.settings import MethodSettings, TrainingSettings, fields_of
+from core.training.spec import RunSpec
+from core.workbench import Workbench
+from core.workspace import name_problem
+from webui import run_views
+from webui.dataset_panel import LAST_ONLY, DatasetPanel, options_from
+from webui.fields import build_fields, settings_from
+from webui.wiring import RAW, Wiring
+
+TARGETS = ("all-linear", "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+METHOD = tuple(name for name in fields_of(MethodSettings) if name != "target_modules")
+TRAINING = tuple(fields_of(TrainingSettings))
+NAMELESS = "adapter"  # stands in for a name that is still to be typed: a plan does not depend on it
+FIELDS_BEFORE_SETTINGS = 3  # name, targets, prompts
+FORM_SIZE = FIELDS_BEFORE_SETTINGS + len(METHOD) + len(TRAINING)
+
+
+@dataclass(frozen=True)
+class RunPanel:
+    """The components. `form` are those that decide what the run is, in the order `spec_from` takes them."""
+
+    name: gr.Textbox
+    name_check: gr.HTML
+    mode: gr.Radio
+    advanced: gr.Column
+    settings: dict[str, Any]
+    targets: gr.Dropdown
+    prompts: gr.Textbox
+    plan: gr.HTML
+    start: gr.Button
+    reset: gr.Button
+
+    @property
+    def form(self) -> list[Any]:
+        return [self.name, self.targets, self.prompts, *(self.settings[name] for name in (*METHOD, *TRAINING))]
+
+    @property
+    def changed(self) -> list[Any]:
+        """Events after which the plan is another; the name is not among them."""
+        texts = [self.prompts.blur, self.prompts.submit]
+        return [self.targets.change, *(field.change for field in self.settings.values()), *texts]
+
+
+def build(wiring: Wiring) -> None:
+    wiring.say(gr.Markdown(elem_classes="wb-section"), value="training_tab.run.heading")
+    with gr.Row(equal_height=False, elem_classes="wb-columns"):
+        with gr.Column(scale=2, min_width=320):
+            name = gr.Textbox(elem_id="run-name", max_length=200)
+            wiring.say(name, label="training_tab.run.name", placeholder="training_tab.run.name_example")
+            name_check = gr.HTML(elem_id="run-name-check")
+            start = gr.Button(variant="secondary", elem_id="start-run", size="lg")
+            wiring.say(start, value="training_tab.start.model")
+        with gr.Column(scale=3, min_width=420):
+            plan = gr.HTML(elem_id="plan-card")
+    mode = wiring.say_with(gr.Radio(value="simple", elem_id="run-mode"), _mode_words)
+    settings = _build_settings(wiring, advanced=False)
+    with gr.Column(visible=False, elem_id="advanced-settings") as advanced:
+        settings |= _build_settings(wiring, advanced=True)
+        with gr.Row():
+            targets, prompts = _build_choices(wiring)
+    reset = wiring.say(gr.Button(size="sm", elem_id="reset-settings"), value="training_tab.run.reset")
+    wiring.shared["run-panel"] = RunPanel(
+        name, name_check, mode, advanced, settings, targets, prompts, plan, start, reset
+    )
+
+
+def _mode_words(lang: Language) -> dict[str, Any]:
+    modes = [(text(f"training_tab.run.{mode}", lang), mode) for mode in ("simple", "advanced")]
+    return {
+        "label": text("training_tab.run.mode", lang),
+        "info": text("training_tab.run.mode_info", lang),
+        "choices": modes,
+    }
+
+
+def _build_settings(wiring: Wiring, advanced: bool) -> dict[str, Any]:
+    built: dict[str, Any] = {}
+    with gr.Row(elem_classes="wb-fields"):
+        for model, names in ((TrainingSettings, TRAINING), (MethodSettings, METHOD)):
+            chosen = [name for name in names if fields_of(model)[name].scale.advanced == advanced]
+            built |= build_fields(wiring, model, chosen, "run-")
+    return built
+
+
+def _build_choices(wiring: Wiring) -> tuple[gr.Dropdown, gr.Textbox]:
+    choices = [(name, name) for name in TARGETS]
+    targets = gr.Dropdown(
+        choices, value=["all-linear"], multiselect=True, allow_custom_value=True, elem_id="run-target_modules"
+    )
+    words = "settings.MethodSettings.target_modules"
+    wiring.say(targets, label=f"{words}.label", info=f"{words}.help")
+    prompts = gr.Textbox(lines=3, elem_id="run-sample-prompts", max_length=6000)
+    wiring.say(prompts, label="training_tab.run.prompts", info="training_tab.run.prompts_info")
+    return targets, prompts
+
+
+def connect(wiring: Wiring) -> None:
+    panel: RunPanel = wiring.shared["run-panel"]
+    data: DatasetPanel = wiring.shared["dataset-panel"]
+    inputs = [*data.inputs, *panel.form]
+    opened = [wiring.language.change, wiring.shared["tab-training"].select]
+    wiring.on([*panel.changed, *data.changed, *opened], show_plan, inputs, [panel.plan, panel.start], **LAST_ONLY)
+    checked = [panel.name_check, panel.start]
+    wiring.on([panel.name.change, *opened], check_name, [panel.name, data.name], checked, **LAST_ONLY)
+    wiring.on(panel.mode.change, show_mode, [panel.mode], [panel.advanced], **RAW)
+    wiring.on(panel.reset.click, reset_settings, [], panel.form[1:])
+
+
+def show_mode(workbench: Workbench, lang: Language, mode: str) -> Any:
+    return gr.update(visible=mode == "advanced")
+
+
+def reset_settings(workbench: Workbench, lang: Language) -> list[Any]:
+    """The declared defaults, in the order of the form without its name."""
+    method, training = fields_of(MethodSettings), fields_of(TrainingSettings)
+    specs = [*(method[name] for name in METHOD), *(training[name] for name in TRAINING)]
+    defaults = ["auto" if spec.boolean and spec.automatic else spec.default for spec in specs]
+    return [["all-linear"], "", *(gr.update(value=value) for value in defaults)]
+
+
+def spec_from(base: str, precision: str, values: Sequence[Any]) -> RunSpec:
+    """The run that the form describes: `values` are the data panel's inputs and this panel's form.
+
+    Raises:
+        WorkbenchError: H01 with every value that is wrong.
+    """
+    data, form = values[:-FORM_SIZE], values[-FORM_SIZE:]
+    dataset, options = options_from(data[0], data[1:])
+    name, targets, prompts, *numbers = form
+    method = settings_from(MethodSettings, METHOD, numbers[: len(METHOD)])
+    fields: dict[str, Any] = {
+        "name": (name or "").strip(),
+        "base": base,
+        "dataset": dataset or "",
+        "data": options.model_dump(),
+        "load": {"precision": precision},
+        "method": {**method, "target_modules": targets or ["all-linear"]},
+        "training": settings_from(TrainingSettings, TRAINING, numbers[len(METHOD) :]),
+        "sample_prompts": [line.strip() for line in (prompts or "").splitlines() if line.strip()],
+    }
+    return RunSpec.checked(fields)
+
+
+def missing(workbench: Workbench, name: str | None, dataset: str | None) -> str | None:
+    """What a run still lacks, in the order a person would bring it: model, data, name; None where nothing is."""
+    if workbench.active_run():
+        return "running"
+    if workbench.model_status() is None:
+        return "model"
+    if not dataset:
+        return "data"
+    return "name" if not (name or "").strip() else None
+
+
+def show_plan(workbench: Workbench, lang: Language, *values: Any) -> list[Any]:
+    """The plan card and the Start button's words."""
+    name, dataset = values[-FORM_SIZE], values[1]
+    lacking = missing(workbench, name, dataset)
+    status = workbench.model_status()
+    if status is None or not dataset:
+        return [run_views.plan_missing(lacking or "model", lang), _start_button(lacking, lang)]
+    try:
+        spec = spec_from(status.name, status.precision.precision, values)
+        spec = spec if name_problem(spec.name) is None else spec.model_copy(update={"name": NAMELESS})
+        card = run_views.plan_card(workbench.plan(spec), spec, lang)
+    except WorkbenchError as error:
+        return [run_views.plan_refused(error, lang), _start_button(lacking or "settings", lang)]
+    return [card, _start_button(lacking, lang)]
+
+
+def check_name(workbench: Workbench, lang: Language, typed: str | None, dataset: str | None) -> list[Any]:
+    """Whether the name is free, said while it is typed; and what Start says now."""
+    name = str(typed or "").strip()
+    problem = workbench.check_adapter_name(name) if name else None
+    lacking = missing(workbench, None if problem else name, dataset)
+    return [run_views.name_check(problem, name, lang), _start_button(lacking, lang)]
+
+
+def _start_button(lacking: str | None, lang: Language) -> Any:
+    variant = "secondary" if lacking else "primary"
+    return gr.update(value=text(f"training_tab.start.{lacking or 'ready'}", lang), variant=variant)
+
+
+def start_run(workbench: Workbench, lang: Language, *values: Any) -> str:
+    """Start what the form describes and return the run's id.
+
+    Raises:
+        WorkbenchError: A03 naming what is missing, else whatever the form or the core refuses.
+    """
+    status = workbench.model_status()
+    base, precision = (status.name, status.precision.precision) if status else ("", "auto")
+    return workbench.start_run(spec_from(base, precision, values), started_by=text("training_tab.run.started_by", lang))

@@ -1,0 +1,59 @@
+"""The page on a port: gradio's launch with everything off that would leave the machine, behind the request guard."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+
+from starlette.middleware import Middleware
+
+from core.i18n import text
+from core.workbench import Workbench
+from webui.notices import language_of
+from webui.page import build_page
+from webui.security import RequestGuard, is_loopback, password_check
+from webui.style import CSS, STYLE_SHEETS, theme
+
+MAX_UPLOAD = "500mb"
+
+
+def serve_page(workbench: Workbench, options: argparse.Namespace, users: list[tuple[str, str]] | None) -> None:
+    """Serve until Ctrl-C; prints the address when the page can be opened."""
+    page = build_page(workbench, options.lang)
+    page.queue(max_size=64, default_concurrency_limit=8, api_open=False)
+    workspace = workbench.workspace
+    guard = Middleware(RequestGuard, loopback=is_loopback(options.host), share=options.share)
+    _, local_url, share_url = page.launch(
+        server_name=options.host,
+        server_port=options.port,
+        share=options.share,
+        auth=password_check(users) if users else None,
+        prevent_thread_lock=True,
+        quiet=True,
+        show_error=False,
+        run_history=False,
+        enable_monitoring=False,
+        strict_cors=True,
+        ssr_mode=False,
+        mcp_server=False,
+        pwa=False,
+        max_file_size=MAX_UPLOAD,
+        allowed_paths=[],
+        blocked_paths=[str(folder) for folder in (workspace.models, workspace.adapters, workspace.root / "training")],
+        footer_links=[],
+        app_kwargs={"middleware": [guard], "docs_url": None, "redoc_url": None, "openapi_url": None},
+        theme=theme(),
+        css=CSS,
+        css_paths=STYLE_SHEETS,
+    )
+    lang = language_of(options.lang)
+    for url in filter(None, (local_url, share_url)):
+        sys.stdout.write(text("cli.ready", lang, url=url) + "\n")
+    sys.stdout.flush()
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        sys.stdout.write(text("cli.closing", lang) + "\n")
+    finally:
+        page.close(verbose=False)

@@ -1,0 +1,51 @@
+"""How the page looks: a theme without foreign fonts, and the few rules of CSS that gradio has no option for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gradio as gr
+
+SANS = [
+    "system-ui",
+    "-apple-system",
+    "Segoe UI",
+    "Noto Sans",
+    "PingFang SC",
+    "Microsoft YaHei",
+    "Noto Sans CJK SC",
+    "sans-serif",
+]
+MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Noto Sans Mono CJK SC", "monospace"]
+
+
+def theme() -> gr.themes.Base:
+    """Soft colours, the machine's own fonts: nothing is fetched."""
+    soft = gr.themes.Soft(primary_hue="teal", secondary_hue="teal", neutral_hue="slate", font=SANS, font_mono=MONO)
+    return soft.set(
+        block_title_background_fill="transparent",
+        block_title_background_fill_dark="transparent",
+        block_title_padding="0",
+        block_border_width="1px",
+        block_shadow="none",
+        input_border_width="1px",
+        input_border_color="*border_color_primary",
+        input_border_color_dark="*border_color_primary",
+        input_shadow="none",
+        button_secondary_border_color="*border_color_primary",
+        button_border_width="1px",
+        block_title_text_color="*body_text_color",
+        block_title_text_color_dark="*body_text_color",
+    )
+
+
+CSS = """
+.gradio-container { width: 100%; max-width: 1400px !important; margin: 0 auto; }
+.gradio-container > .main { width: 100%; max-width: none; }
+#header { align-items: center; justify-content: space-between; }
+#header #title { flex: 1 1 auto; }
+#header #language { flex: 0 0 auto; width: auto; min-width: 0; }
+#title h1 { margin-bottom: 0; }
+"""
+
+STYLE_SHEETS = sorted(Path(__file__).parent.glob("*.css"))

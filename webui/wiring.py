@@ -1,0 +1,77 @@
+"""What the tabs are wired with: the workbench, the page's language, and the registry of words.
+
+A tab calls `say` for each component whose words depend on the language and `on` for each event. So every handler gets
+`(workbench, lang, *values)` and is guarded, and the language switch is one event that updates all registered words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+import gradio as gr
+
+from core.i18n import Language, text
+from core.workbench import Workbench
+from webui.notices import guarded
+
+ComponentT = TypeVar("ComponentT")
+# For events whose values the core checks: without gradio's own refusals, which are in its words, not ours. Not for
+# files and states, which gradio has to look up.
+RAW: dict[str, Any] = {"preprocess": False}
+Properties = Callable[[Language], dict[str, Any]]
+
+
+@dataclass
+class Wiring:
+    """One page under construction. `language` is the switch at its top: its value is the page's language.
+
+    `shared` holds components that one tab offers to the others (by name), set by the tab that owns them.
+    """
+
+    workbench: Workbench
+    page: gr.Blocks
+    start_language: Language
+    language: gr.Radio
+    words: list[tuple[Any, Properties]] = field(default_factory=list)
+    shared: dict[str, Any] = field(default_factory=dict)
+
+    def say(self, component: ComponentT, **keys: str) -> ComponentT:
+        """Give a component its words: `say(gr.Button(), value="model.load", …)`, property → catalogue key."""
+        return self.say_with(component, lambda lang: {name: text(key, lang) for name, key in keys.items()})
+
+    def say_with(self, component: ComponentT, properties: Properties) -> ComponentT:
+        """As `say`, for words that need more than a key: choices with translated names, for example."""
+        self.words.append((component, properties))
+        for name, value in properties(self.start_language).items():
+            setattr(component, name, value)
+        return component
+
+    def on(
+        self,
+        triggers: Any,
+        handler: Callable[..., Any],
+        inputs: Sequence[Any] = (),
+        outputs: Any = None,
+        **options: Any,
+    ) -> Any:
+        """Call `handler(workbench, lang, *values of inputs)` when a trigger fires; returns gradio's dependency.
+
+        `triggers` is one event (`button.click`) or a list; `options` are gradio's (`show_progress`, `queue` …).
+        Every endpoint is private: the page is its only caller, and each handler checks its input all the same.
+        """
+        options.setdefault("api_visibility", "private")
+        options.setdefault("show_progress", "hidden")  # gradio writes a bare "Error" over the outputs otherwise
+        listen = partial(gr.on, triggers) if isinstance(triggers, list) else triggers
+        return listen(guarded(handler, self.workbench), [self.language, *inputs], outputs, **options)
+
+    def switch_language(self, lang: Language) -> list[Any]:
+        """The update of every registered component, in the order of `spoken`."""
+        return [gr.update(**properties(lang)) for _, properties in self.words]
+
+    @property
+    def spoken(self) -> list[Any]:
+        """Every component whose words depend on the language."""
+        return [component for component, _ in self.words]
