@@ -6,6 +6,7 @@ colours that belong to them are made here too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,12 @@ Points = Sequence[tuple[float, float | None]]
 
 
 def loss_chart(train: Points, validation: Points, steps: int, lang: Language) -> dict[str, Any]:
-    """Training loss (raw and smoothed) and validation loss over the run's steps, as properties of a LinePlot."""
+    """Training loss (raw and smoothed) and validation loss over the run's steps, as properties of a LinePlot.
+
+    Without a point there is no frame: a plot that began empty never finds its scales again.
+    """
     known = [(step, loss) for step, loss in train if loss is not None]
-    series = {"raw": thinned(known), "smoothed": thinned(smoothed(known)), "validation": list(validation)}
+    series = {"raw": thinned(known), "smoothed": thinned(smoothed(known)), "validation": _dashed(validation, steps)}
     return _chart(series, steps, lang, "loss")
 
 
@@ -43,6 +47,14 @@ def smoothed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
     return curve
 
 
+def _dashed(points: Points, steps: int) -> list[tuple[float, float | None]]:
+    """The points; a single one, which no line can show, becomes a short dash."""
+    if len(points) != 1:
+        return list(points)
+    step, value = points[0]
+    return [(step - max(0.5, steps / 100), value), (step, value)]
+
+
 def thinned(points: Sequence[tuple[float, Any]]) -> list[tuple[float, Any]]:
     """At most `MAX_POINTS` of them, evenly chosen; the first and the last stay."""
     if len(points) <= MAX_POINTS:
@@ -53,9 +65,11 @@ def thinned(points: Sequence[tuple[float, Any]]) -> list[tuple[float, Any]]:
 
 def _chart(series: dict[str, list[tuple[float, Any]]], steps: int, lang: Language, name: str) -> dict[str, Any]:
     words = {key: text(f"training_tab.chart.{key}", lang) for key in series}
-    rows = [(step, value, words[key]) for key, points in series.items() for step, value in points if value is not None]
+    points = [(step, value, words[key]) for key, curve in series.items() for step, value in curve if value is not None]
+    # A curve that begins later must be known from the start: a point that is not there (NaN) stands for it.
+    waiting = [(0.0, math.nan, words[key]) for key, curve in series.items() if not curve]
     return {
-        "value": _frame(rows),
+        "value": _frame([*points, *waiting]) if points else None,
         "x_title": text("training_tab.chart.step", lang),
         "y_title": text(f"training_tab.chart.{name}", lang),
         "color_map": {words[key]: COLOURS[key] for key in series},

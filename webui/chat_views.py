@@ -130,7 +130,7 @@ def foot_html(answer: Answer, lang: Language, answering: bool = False) -> str:
         facts.append(text("chat_tab.fact.seed", lang, seed=answer.seed))
     if answer.step is not None:
         facts.append(text("chat_tab.fact.step", lang, step=f"{answer.step:,}"))
-    line = f'<span class="chat-facts">{escape(" · ".join(facts))}</span>'
+    line = "".join(f'<span class="chat-fact">{escape(fact)}</span>' for fact in facts)
     return f'<div class="chat-foot">{_meter(answer, lang)}{line}{_notes(answer, lang, answering)}</div>'
 
 

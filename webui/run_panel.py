@@ -17,7 +17,7 @@ from core.i18n import Language, text
 from core.settings import MethodSettings, TrainingSettings, fields_of
 from core.training.spec import RunSpec
 from core.workbench import Workbench
-from core.workspace import name_problem
+from core.workspace import free_name
 from webui import run_views
 from webui.dataset_panel import LAST_ONLY, DatasetPanel, options_from
 from webui.fields import build_fields, settings_from
@@ -26,7 +26,6 @@ from webui.wiring import RAW, Wiring
 TARGETS = ("all-linear", "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 METHOD = tuple(name for name in fields_of(MethodSettings) if name != "target_modules")
 TRAINING = tuple(fields_of(TrainingSettings))
-NAMELESS = "adapter"  # stands in for a name that is still to be typed: a plan does not depend on it
 FIELDS_BEFORE_SETTINGS = 3  # name, targets, prompts
 FORM_SIZE = FIELDS_BEFORE_SETTINGS + len(METHOD) + len(TRAINING)
 
@@ -170,14 +169,15 @@ def missing(workbench: Workbench, name: str | None, dataset: str | None) -> str 
 
 def show_plan(workbench: Workbench, lang: Language, *values: Any) -> list[Any]:
     """The plan card and the Start button's words."""
-    name, dataset = values[-FORM_SIZE], values[1]
+    name, dataset = _usable_name(workbench, values[-FORM_SIZE]), values[1]
     lacking = missing(workbench, name, dataset)
     status = workbench.model_status()
     if status is None or not dataset:
         return [run_views.plan_missing(lacking or "model", lang), _start_button(lacking, lang)]
     try:
         spec = spec_from(status.name, status.precision.precision, values)
-        spec = spec if name_problem(spec.name) is None else spec.model_copy(update={"name": NAMELESS})
+        stand_in = name or free_name(workbench.workspace.adapters, "adapter")  # a plan does not depend on the name
+        spec = spec.model_copy(update={"name": stand_in})
         card = run_views.plan_card(workbench.plan(spec), spec, lang)
     except WorkbenchError as error:
         return [run_views.plan_refused(error, lang), _start_button(lacking or "settings", lang)]
@@ -190,6 +190,11 @@ def check_name(workbench: Workbench, lang: Language, typed: str | None, dataset:
     problem = workbench.check_adapter_name(name) if name else None
     lacking = missing(workbench, None if problem else name, dataset)
     return [run_views.name_check(problem, name, lang), _start_button(lacking, lang)]
+
+
+def _usable_name(workbench: Workbench, typed: object) -> str | None:
+    name = str(typed or "").strip()
+    return name if name and workbench.check_adapter_name(name) is None else None
 
 
 def _start_button(lacking: str | None, lang: Language) -> Any:

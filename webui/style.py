@@ -46,6 +46,9 @@ CSS = """
 #header #title { flex: 1 1 auto; }
 #header #language { flex: 0 0 auto; width: auto; min-width: 0; }
 #title h1 { margin-bottom: 0; }
+@media (max-width: 700px) {  /* all four tabs fit a telephone */
+  #tabs .tab-container button { padding-left: 8px; padding-right: 8px; }
+}
 """
 
 STYLE_SHEETS = sorted(Path(__file__).parent.glob("*.css"))

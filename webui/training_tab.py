@@ -39,7 +39,8 @@ def connect(wiring: Wiring) -> None:
         wiring.on(shown.then, run_panel.show_plan, inputs, planned, **RAW)
     wiring.on(wiring.shared["active-run"].change, run_panel.show_plan, inputs, planned, **LAST_ONLY)
     wiring.on(restored.then, run_panel.show_mode, [run.mode], [run.advanced], **RAW)
-    wiring.on(restored.then, run_panel.check_name, [run.name, data.name], [run.name_check, run.start], **RAW)
+    for trigger in (restored.then, wiring.shared["active-run"].change):
+        wiring.on(trigger, run_panel.check_name, [run.name, data.name], [run.name_check, run.start], **RAW)
 
 
 def _keep_form(wiring: Wiring, form: list[Any]) -> Any:

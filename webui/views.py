@@ -76,7 +76,7 @@ def heading(words: str, *badges: str) -> str:
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> str:
     """A table of plain values; every cell is escaped."""
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in headers)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    body = "".join("<tr>" + "".join(f"<td><div>{escape(cell)}</div></td>" for cell in row) + "</tr>" for row in rows)
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
     return f'<div class="wb-table"><table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 

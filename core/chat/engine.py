@@ -26,9 +26,9 @@ import torch
 
 from core.chat.answer_text import AnswerText
 from core.chat.context import UNLIMITED_CONTEXT_TOKENS, fit_prompt
-from core.chat.rows import ChatRequest, Group, Row
+from core.chat.rows import Group, Row
 from core.chat.serving import Applied, Route, ServingTrees
-from core.chat.streams import Reply, Stream
+from core.chat.streams import ChatRequest, Reply, Stream
 from core.data.rendering import end_of_turn_ids
 from core.errors import Place, refusal
 from core.models.generation import Token, decode, generate_beams

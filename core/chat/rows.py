@@ -11,20 +11,8 @@ from dataclasses import dataclass
 from core.chat.answer_text import AnswerText
 from core.chat.context import FittedPrompt
 from core.chat.serving import Applied
-from core.chat.streams import Finished, Reply, Stream
-from core.data.conversation import Message
+from core.chat.streams import ChatRequest, Finished, Reply, Stream
 from core.models.generation import GenerationRequest, Token
-from core.settings import SamplingSettings
-
-
-@dataclass(frozen=True)
-class ChatRequest:
-    """One answer that is wanted. `adapter` is the name of an applied adapter, None for the base model."""
-
-    messages: tuple[Message, ...]
-    sampling: SamplingSettings
-    adapter: str | None = None
-    reply_start: str = ""
 
 
 @dataclass(eq=False)

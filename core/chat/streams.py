@@ -1,7 +1,7 @@
-"""Answers on their way from the engine's thread to whoever asked.
+"""What is asked of the engine, and the answers on their way from its thread to whoever asked.
 
 Owns the hand-over: the newest state of a group of answers, at most 20 times a second, however slow the reader is. A
-reader that goes away cancels its answers; what went wrong in the engine is raised in the reader.
+reader that goes away cancels its answers; what went wrong in the engine is raised in the reader. It needs no torch.
 """
 
 from __future__ import annotations
@@ -12,9 +12,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from core.data.conversation import Message
+from core.settings import SamplingSettings
+
 Finished = Literal["stop", "length", "context", "cancelled", "error"]
 
 MIN_INTERVAL_S = 0.05
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """One answer that is wanted. `adapter` is the name of an applied adapter, None for the base model."""
+
+    messages: tuple[Message, ...]
+    sampling: SamplingSettings
+    adapter: str | None = None
+    reply_start: str = ""
 
 
 @dataclass(frozen=True)

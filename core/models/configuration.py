@@ -19,6 +19,7 @@ from core.errors import Place, Problem, excerpt
 from core.models.plain_files import read_json_object
 
 CONFIG_FILE = "config.json"
+ADAPTER_FILE = "adapter_config.json"
 MAX_CONFIG_BYTES = 1_000_000
 OWN_QUANTIZATION = "bitsandbytes"
 
@@ -50,9 +51,12 @@ def read_config(folder: Path) -> ModelConfig:
     """Read and judge config.json; whatever is wrong is in `problems`, nothing is raised."""
     path = folder / CONFIG_FILE
     if not path.is_file():
-        is_adapter = (folder / "adapter_config.json").is_file()
+        is_adapter = (folder / ADAPTER_FILE).is_file()
         key = "M03_is_an_adapter" if is_adapter else "M02_no_config"
         return ModelConfig(problems=(Problem(key, Place(file=folder.name), {"name": folder.name}),))
+    if (folder / ADAPTER_FILE).exists():
+        # The library would load and apply it along with the model, and look up the base that it names.
+        return ModelConfig(problems=(Problem("M03_adapter_inside", Place(file=f"{folder.name}/{ADAPTER_FILE}")),))
     values = read_json_object(path, MAX_CONFIG_BYTES, "M02_config_not_json")
     if isinstance(values, Problem):
         return ModelConfig(problems=(values,))

@@ -25,6 +25,7 @@ from core.settings import SamplingSettings
 
 End = Literal["stop", "length", "context", "cancelled"]
 BASE = "__base__"  # peft's name for "no adapter" in a mixed batch
+CACHES = ("past_key_values", "cache_params")  # what architectures call the memory of what they have read
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,12 @@ def generate_beams(
     return [*(Token(0, token_id) for token_id in answer[:-1]), Token(0, answer[-1], reason)]
 
 
+def cache_name(model_class: Any) -> str | None:
+    """What a model's forward calls its cache; None where it has none, and can't be decoded here."""
+    accepted = inspect.signature(model_class.forward).parameters
+    return next((name for name in CACHES if name in accepted), None)
+
+
 def context_limit(model: Any) -> int | None:
     """How many tokens prompt and answer may have together; None where the model names no limit."""
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
@@ -202,7 +209,8 @@ def _token(row: _Row, token_id: int, eos_ids: frozenset[int], limit: int | None)
 def _forward(model: Any, batch: _Batch) -> torch.Tensor:
     """Logits (B, vocab) in fp32 of the last position; the cache grows by what was read."""
     length = batch.next_ids.shape[1]
-    inputs: dict[str, Any] = {"input_ids": batch.next_ids, "past_key_values": batch.cache, "use_cache": True}
+    name = next(known for known in CACHES if known in batch.accepts)  # the loader refuses models without one
+    inputs: dict[str, Any] = {"input_ids": batch.next_ids, name: batch.cache, "use_cache": True}
     if batch.mask is not None:
         inputs["attention_mask"] = batch.mask
         if "position_ids" in batch.accepts:
@@ -214,7 +222,7 @@ def _forward(model: Any, batch: _Batch) -> torch.Tensor:
     names = [row.request.adapter or BASE for row in batch.rows]
     with torch.no_grad(), _adapter_of_each_row(batch.adapted, names):
         output = _tree(model)(**inputs)
-    batch.cache = output.past_key_values
+    batch.cache = output[name]
     logits: torch.Tensor = output.logits[:, -1].float()
     return logits
 

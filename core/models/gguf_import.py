@@ -13,6 +13,7 @@ from core.models import memory
 from core.models.arrival import Cancelled, Progress, Report, check_disk, never, silent, write_problem
 from core.models.catalog import inspect
 from core.models.gguf_header import GgufHeader, read_gguf_header
+from core.models.loader import quiet_libraries
 from core.models.tokenizer_files import template_problems
 from core.workspace import Workspace, free_name, new_folder
 
@@ -74,6 +75,7 @@ def _convert(file: Path, target: Path, report: Report, cancelled: Cancelled) -> 
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     report(Progress("converting"))
+    quiet_libraries()
     try:
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
         # Without `dequantize` the weights stay packed, and neither training nor saving takes them.

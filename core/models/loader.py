@@ -20,16 +20,16 @@ from typing import Any
 from core.errors import Place, Problem, WorkbenchError, excerpt, refusal
 from core.models import memory
 from core.models.catalog import ModelInfo, fingerprint
-from core.models.configuration import cleaned
+from core.models.configuration import MAX_CONFIG_BYTES, cleaned
+from core.models.generation_config import sampling_defaults, stated_end_tokens
 from core.models.plain_files import read_json_object
 from core.models.precision import BYTES_PER_WEIGHT, PrecisionChoice, choose_precision
 from core.models.template_trial import survives_trial
 from core.models.tokenizer_files import read_tokenizer
-from core.settings import LoadSettings, SamplingSettings
+from core.settings import LoadSettings
 
 Report = Callable[[str, float], None]
 
-MAX_GENERATION_CONFIG_BYTES = 1_000_000
 SHOWN_TENSORS = 5
 
 
@@ -96,7 +96,7 @@ def load(
         load_s=time.monotonic() - started,
         memory_before_gb=before_gb,
         memory_after_gb=memory.used_memory_gb(precision.device),
-        generation_defaults=_generation_defaults(info),
+        generation_defaults=sampling_defaults(info.folder),
         problems=tuple(problems),
     )
 
@@ -108,7 +108,7 @@ def check_before_loading(info: ModelInfo, settings: LoadSettings) -> PrecisionCh
         WorkbenchError: the model's own errors; M11, M16, M17.
     """
     place = Place(file=info.name)
-    _quiet_libraries()
+    quiet_libraries()
     if info.gguf:
         raise refusal("M11_gguf_not_converted", place, name=info.name)
     if info.errors:
@@ -139,7 +139,7 @@ def needed_memory_gb(info: ModelInfo, precision: PrecisionChoice) -> float:
     return (embeddings * wide + inner * BYTES_PER_WEIGHT[precision.precision]) / memory.GB
 
 
-def _quiet_libraries() -> None:
+def quiet_libraries() -> None:
     """Progress is ours to show; and bitsandbytes would log a line for each 8-bit layer and for kernels it lacks."""
     from transformers.utils import logging as transformers_logging
 
@@ -161,7 +161,7 @@ def _load_tokenizer(info: ModelInfo) -> tuple[Any, str | None, list[Problem]]:
     if info.vocab_size and _largest_id(tokenizer) >= info.vocab_size:
         shown = {"tokens": _largest_id(tokenizer) + 1, "vocab_size": info.vocab_size}
         raise refusal("M04_vocabulary_too_large", place, **shown)
-    if tokenizer.eos_token_id is None and not _stated_end_tokens(info):
+    if tokenizer.eos_token_id is None and not stated_end_tokens(info.folder, info.vocab_size):
         raise refusal("M04_no_end_token", place, name=info.name)
     problems = []
     if tokenizer.pad_token_id is None:
@@ -177,12 +177,16 @@ def _largest_id(tokenizer: Any) -> int:
 def _load_weights(info: ModelInfo, precision: PrecisionChoice) -> Any:
     """The tree with its weights; a tensor that is missing or of another shape refuses the model."""
     import torch
-    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+    from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
+
+    from core.models.generation import cache_name
 
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     # Built from cleaned values rather than by AutoConfig: keys that name code or kernels never reach the library (M12).
     values = cleaned(_config_values(info.folder))
     config = CONFIG_MAPPING[values.pop("model_type")].from_dict(values)
+    if cache_name(MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]) is None:
+        raise refusal("M03_no_cache", Place(file=info.name), model_type=info.model_type)
     options: dict[str, Any] = {}
     if precision.quantized and not info.quantization:
         options["quantization_config"] = _quantization(precision, dtypes[precision.compute])
@@ -208,7 +212,7 @@ def _load_weights(info: ModelInfo, precision: PrecisionChoice) -> Any:
 
 
 def _config_values(folder: Path) -> dict[str, Any]:
-    values = read_json_object(folder / "config.json", MAX_GENERATION_CONFIG_BYTES, "M02_config_not_json")
+    values = read_json_object(folder / "config.json", MAX_CONFIG_BYTES, "M02_config_not_json")
     if isinstance(values, Problem):
         raise WorkbenchError([values])
     return values
@@ -273,34 +277,4 @@ def _weight_problems(model: Any, info: ModelInfo) -> list[Problem]:
 
 def _end_tokens(info: ModelInfo, tokenizer: Any) -> frozenset[int]:
     own = () if tokenizer.eos_token_id is None else (int(tokenizer.eos_token_id),)
-    return frozenset((*own, *_stated_end_tokens(info)))
-
-
-def _stated_end_tokens(info: ModelInfo) -> list[int]:
-    """End tokens of the generation config, else of the config: one id or a list."""
-    for file in ("generation_config.json", "config.json"):
-        if (info.folder / file).is_file():
-            values = read_json_object(info.folder / file, MAX_GENERATION_CONFIG_BYTES, "M02_config_not_json")
-            stated = values.get("eos_token_id") if isinstance(values, dict) else None
-            ids = stated if isinstance(stated, list) else [stated]
-            found = [token_id for token_id in ids if isinstance(token_id, int) and 0 <= token_id < info.vocab_size]
-            if found:
-                return found
-    return []
-
-
-def _generation_defaults(info: ModelInfo) -> dict[str, Any]:
-    """Sampling settings that the model's own generation config states and that are in our range."""
-    path = info.folder / "generation_config.json"
-    values = read_json_object(path, MAX_GENERATION_CONFIG_BYTES, "M02_config_not_json") if path.is_file() else {}
-    if isinstance(values, Problem):
-        return {}
-    defaults: dict[str, Any] = {}
-    for name in ("do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "no_repeat_ngram_size"):
-        if values.get(name) is not None:
-            try:
-                SamplingSettings.checked({name: values[name]})
-            except WorkbenchError:
-                continue
-            defaults[name] = values[name]
-    return defaults
+    return frozenset((*own, *stated_end_tokens(info.folder, info.vocab_size)))

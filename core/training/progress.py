@@ -204,7 +204,7 @@ def _after(now: Snapshot, event: Event) -> Snapshot:
         case RunStarted():
             return replace(
                 now,
-                status=Status.PREPARING,
+                status=Status.PREPARING if now.status == Status.QUEUED else now.status,  # a stop may come first
                 run_id=event.run_id,
                 name=event.name,
                 base=event.base,

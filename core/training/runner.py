@@ -133,7 +133,7 @@ class Runner:
             except (OSError, WorkbenchError):
                 logger.warning("run %s cannot be read", run_id, exc_info=True)
             else:
-                if snapshot.version:  # an empty folder is no run
+                if snapshot.version or run_id == self.active():  # an empty folder is no run
                     found.append(RunSummary.of(snapshot))
         return found
 

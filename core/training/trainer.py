@@ -112,7 +112,7 @@ class AdapterTrainer(Trainer):
             batch_size=plan.micro_batch_size,
             sampler=_EpochSampler([len(row.input_ids) for row in self.job.train], plan.micro_batch_size, seed),
             collate_fn=self._collate,
-            
+            generator=torch.Generator().manual_seed(seed),
         )
         return self.accelerator.prepare(loader)
 

@@ -109,7 +109,9 @@ def adapter(**changes: object) -> AdapterInfo:
     return replace(info, **changes)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("hostile", [HOSTILE, "<script>1</script>", "\" onmouseover='x'", "{{constructor}}", "${alert(1)}"])
+@pytest.mark.parametrize(
+    "hostile", [HOSTILE, "<script>1</script>", "\" onmouseover='x'", "{{constructor}}", "${alert(1)}"]
+)
 def test_text_from_outside_is_inert_wherever_it_is_shown(hostile: str) -> None:
     shown = views.escape(hostile)
     assert not Tags(shown).names
@@ -131,7 +133,9 @@ def test_characters_that_deceive_are_made_visible(content: str, shown: str) -> N
     assert views.visible(content) == shown
 
 
-@pytest.mark.parametrize(("amount", "shown"), [(999, "999 B"), (98_362_432, "98 MB"), (2.69e9, "2.7 GB"), (3e11, "300 GB")])
+@pytest.mark.parametrize(
+    ("amount", "shown"), [(999, "999 B"), (98_362_432, "98 MB"), (2.69e9, "2.7 GB"), (3e11, "300 GB")]
+)
 def test_sizes_are_short(amount: float, shown: str) -> None:
     assert views.size(amount) == shown
 
@@ -141,7 +145,9 @@ def test_durations_have_two_units_at_most(seconds: float | None, shown: str) -> 
     assert views.duration(seconds, "en") == shown
 
 
-@pytest.mark.parametrize(("share", "width"), [(-1, "width:0%"), (0.5, "width:50%"), (7, "width:100%"), (None, "wb-busy")])
+@pytest.mark.parametrize(
+    ("share", "width"), [(-1, "width:0%"), (0.5, "width:50%"), (7, "width:100%"), (None, "wb-busy")]
+)
 def test_a_bar_never_leaves_its_frame(share: float | None, width: str) -> None:
     assert width in views.progress_bar(share, "words")
 
@@ -166,7 +172,9 @@ def test_the_loaded_model_is_marked_and_dangers_are_named_in_the_table() -> None
 
 
 def test_a_broken_adapter_shows_its_problem_instead_of_a_method() -> None:
-    table = model_views.adapters_table([adapter(), adapter(name="b", problems=(Problem("D42_name_empty"),))], ["a"], "en")
+    table = model_views.adapters_table(
+        [adapter(), adapter(name="b", problems=(Problem("D42_name_empty"),))], ["a"], "en"
+    )
     assert table["data"][0] == ["a", "✓ applied", "tiny", "lora", "16", "rows.jsonl", "2026-01-02 03:04", "1.235", "–"]
     assert table["data"][1][1] == "–"
     assert table["data"][1][3].startswith("D42 ")
@@ -176,7 +184,10 @@ def test_a_broken_adapter_shows_its_problem_instead_of_a_method() -> None:
     ("status", "expected"),
     [
         (None, []),
-        (DownloadStatus("m", "running", "downloading", 50_000_000, 100_000_000, 20.0), ["width:50%", "50 MB / 100 MB", "20 s"]),
+        (
+            DownloadStatus("m", "running", "downloading", 50_000_000, 100_000_000, 20.0),
+            ["width:50%", "50 MB / 100 MB", "20 s"],
+        ),
         (DownloadStatus("m", "running"), ["wb-busy"]),
         (DownloadStatus("m", "finished", model="m"), ["“m” is ready"]),
         (DownloadStatus("m", "failed", problem=Problem("D42_name_empty")), ["D42"]),

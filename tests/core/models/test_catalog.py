@@ -95,6 +95,7 @@ DAMAGES = [
     (configure(model_type="gemma3", architectures=["Gemma3ForConditionalGeneration"]), "M03_not_causal_lm"),
     (configure(model_type="t5", architectures=["T5ForConditionalGeneration"]), "M03_not_causal_lm"),
     (turn_into_adapter, "M03_is_an_adapter"),
+    (write("adapter_config.json", "{}"), "M03_adapter_inside"),
     (configure(quantization_config={"quant_method": "gptq", "bits": 4}), "M16_foreign_quantization"),
     (remove("tokenizer.json"), "M04_no_tokenizer"),
     (write("tokenizer_config.json", "{"), "M04_tokenizer_config_broken"),

@@ -89,6 +89,49 @@ def test_prompts_of_different_lengths_in_one_batch_answer_as_alone(tiny_model: A
     )
 
 
+SIZES = {"vocab_size": 512, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
+ATTENTION = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+             "num_key_value_heads": 2}  # fmt: skip
+OTHER_ARCHITECTURES = {
+    "gpt2": {"n_embd": 64, "n_layer": 2, "n_head": 4},  # learned positions: padding must not move them
+    "mistral": {"sliding_window": 4, **ATTENTION},
+    "lfm2": {"layer_types": ["conv", "full_attention"], **ATTENTION},
+    "mamba2": {
+        "hidden_size": 64,
+        "num_heads": 8,
+        "head_dim": 16,
+        "state_size": 16,
+        "num_hidden_layers": 2,
+        "n_groups": 1,
+    },
+}
+
+
+@pytest.mark.parametrize("model_type", OTHER_ARCHITECTURES)
+def test_other_architectures_answer_as_alone_and_as_by_generate(model_type: str) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = AutoConfig.for_model(model_type, **SIZES, **OTHER_ARCHITECTURES[model_type])
+        model = AutoModelForCausalLM.from_config(config).eval()
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.data.normal_(std=0.15)
+    limits = [8, 12, 16, 20]  # rows leave the batch one after the other
+    requests = [
+        GenerationRequest(prompt, GREEDY.model_copy(update={"max_new_tokens": limit}))
+        for prompt, limit in zip(PROMPTS, limits, strict=True)
+    ]
+    together = answers(decode(model, NO_END, PAD, requests))
+    assert together == {row: alone(model, request) for row, request in enumerate(requests)}
+    ids = torch.tensor([PROMPTS[3]])
+    expected = model.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=20, eos_token_id=None
+    )[0, ids.shape[1] :].tolist()
+    assert together[3] == expected
+
+
 def test_base_and_adapters_in_one_batch_answer_as_alone(tiny_model: Any, serving_tree: Any) -> None:
     adapters = [None, "ad_a", "ad_b", "ad_a", None]
     prompts = [PROMPTS[0], PROMPTS[0], PROMPTS[0], PROMPTS[1], PROMPTS[2]]

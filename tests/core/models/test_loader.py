@@ -77,6 +77,14 @@ def test_what_the_catalog_found_refuses_before_a_weight_is_read(tiny_copy: Path,
     assert refused(inspect(tiny_copy)).key == "M15_shapes"
 
 
+def test_a_model_without_a_cache_is_refused(tiny_copy: Path) -> None:
+    edit_json(
+        tiny_copy / "config.json",
+        {"model_type": "rwkv", "architectures": ["RwkvForCausalLM"], "num_attention_heads": ..., "head_dim": ...},
+    )
+    assert refused(inspect(tiny_copy)).key == "M03_no_cache"
+
+
 def test_a_gguf_file_must_be_converted_first(monkeypatch: Any) -> None:
     forbid_weights(monkeypatch)
     assert refused(ModelInfo("a.gguf", Path("a.gguf"), gguf=True)).key == "M11_gguf_not_converted"

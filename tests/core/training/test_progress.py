@@ -44,6 +44,7 @@ def step(number: int, step_s: float = 1.0, tokens: int = 800, loss: float = 1.0)
         ([*BEGUN, PhaseStarted("evaluating", 3.0)], Status.RUNNING),
         ([*BEGUN, StopAsked(True, 3.0)], Status.STOPPING),
         ([START, StopAsked(True, 0.2), TRAINING], Status.STOPPING),
+        ([StopAsked(True, 0.0), START, TRAINING], Status.STOPPING),
         ([*BEGUN, StopAsked(True, 3.0), Stopped("asked", "a", 1, 4.0)], Status.STOPPED),
         ([*BEGUN, Finished("a", 40, 50.0)], Status.FINISHED),
         ([*BEGUN, Finished("a", 40, 50.0), StopAsked(True, 50.0)], Status.FINISHED),

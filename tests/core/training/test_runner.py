@@ -94,7 +94,7 @@ def test_of_two_starts_at_once_exactly_one_runs_and_the_other_hears_of_it(
     for error in refused:
         assert error.code == "A01"
         assert all("Ada" in error.describe(lang) for lang in LANGUAGES)
-    assert len(runner.runs()) == 1
+    assert [summary.run_id for summary in runner.runs()] == [runner.active()]
     held.set()
     assert runner.wait(WAIT_S)
     assert runner.runs()[0].status == Status.FINISHED
@@ -144,6 +144,34 @@ def test_a_run_of_another_process_goes_on_as_long_as_that_process_lives(
     log.append(RunStarted(folder.name, "a", "tiny", "d", "", "", parent.pid, parent.create_time() + started))
     log.append(PhaseStarted("training", 1.0))
     assert runner.snapshot(folder.name).status == status
+
+
+def test_a_run_is_in_the_history_before_its_first_event(
+    runner: Runner, loaded: Any, hold_first: threading.Event
+) -> None:
+    run_id = runner.start(small(), loaded)
+    assert [(summary.run_id, summary.status) for summary in runner.runs()] == [(run_id, Status.QUEUED)]
+    runner.stop(run_id)
+    assert runner.snapshot(run_id).status == Status.STOPPING
+    hold_first.set()
+    assert runner.wait(WAIT_S)
+    assert runner.snapshot(run_id).status == Status.STOPPED
+
+
+@pytest.fixture
+def hold_first(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """A run that waits before it says anything, until the event is set."""
+    from core.training import run
+
+    release, started = threading.Event(), run._started
+
+    def waits(*args: Any) -> Any:
+        assert release.wait(WAIT_S)
+        return started(*args)
+
+    monkeypatch.setattr(run, "_started", waits)
+    yield release
+    release.set()
 
 
 def test_a_run_is_not_deleted_while_it_goes_on(runner: Runner, loaded: Any, held: threading.Event) -> None:

@@ -1,0 +1,137 @@
+"""The product's main job, as a newcomer does it: load, upload, train, reload meanwhile, talk to both side by side."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Server, Visitor, load_model, open_tab, upload_rows, write_rows
+from tests.conftest import STARTER
+
+pytestmark = pytest.mark.browser
+
+TABS = {"en": ("Model", "Training", "Parameters", "Chat"), "zh": ("模型", "训练", "参数", "对话")}
+USABLE_S = 3.0  # the target for a cold page
+NOISE = 3.0  # a shared machine may be that much slower
+
+
+@pytest.mark.starter
+@pytest.mark.timeout(600)
+def test_a_newcomer_trains_the_starter_on_real_rows_and_compares(
+    serve: Callable[..., Server],
+    visit: Callable[..., Visitor],
+    screenshot: Callable[[Page, str], None],
+    starter_dir: Path,
+    shared_data: Path,
+    tmp_path: Path,
+) -> None:
+    rows = json.loads((shared_data / "alpaca_en_demo.json").read_text(encoding="utf-8"))[:60]
+    file = tmp_path / "alpaca_60.json"
+    file.write_text(json.dumps(rows), encoding="utf-8")
+    server = serve(with_starter=True)
+    page = visit().open(server.url)
+
+    load_model(page, STARTER)
+    screenshot(page, "model-en")
+
+    open_tab(page, "Training")
+    upload_rows(page, file)
+    expect(page.locator("#dataset-report")).to_contain_text("60")
+    expect(page.locator("#dataset-preview mark").first).to_be_visible()
+    page.locator("#run-name textarea, #run-name input").fill("first-run")
+    page.locator("#run-epochs input").fill("1")
+    page.locator("#run-epochs input").blur()
+    expect(page.locator("#plan-card")).to_contain_text("54", timeout=60_000)
+    screenshot(page, "training-before-en")
+    page.locator("#start-run").click()
+    expect(page.locator("#stop-run")).to_be_visible(timeout=60_000)
+
+    for _ in range(2):
+        page.reload()
+        open_tab(page, "Training")
+        expect(page.locator("#run-progress")).to_contain_text("first-run")
+    screenshot(page, "training-during-en")
+    expect(page.locator("#chat-with-it")).to_be_visible(timeout=300_000)
+    expect(page.locator("#plot-loss canvas, #plot-loss svg").first).to_be_visible()
+    screenshot(page, "training-after-en")
+
+    page.locator("#chat-with-it").click()
+    expect(page.locator("#chat-columns")).to_contain_text("first-run")
+    page.locator("#chat-columns input").click()
+    base = page.get_by_role("option", name="Base", exact=False).first
+    if base.get_attribute("aria-selected") != "true":
+        base.click()
+    page.keyboard.press("Escape")
+    page.locator("#chat-message textarea").fill("Name three primary colours.")
+    page.locator("#chat-message textarea").press("Enter")
+    panes = page.locator("#chat-panes .bot.message, #chat-panes [data-testid=bot]")
+    expect(panes).to_have_count(2, timeout=120_000)
+    expect(page.locator("#chat-send")).to_be_visible(timeout=120_000)
+    screenshot(page, "chat-en")
+    for language in ("en", "zh"):
+        page.locator("#language").get_by_text({"en": "English", "zh": "简体中文"}[language]).click()
+        for number, name in enumerate(TABS[language]):
+            open_tab(page, name)
+            screenshot(page, f"{language}-{number}")
+
+
+def test_the_page_is_usable_at_once_and_in_the_browsers_language(
+    serve: Callable[..., Server], visit: Callable[..., Visitor]
+) -> None:
+    server = serve()
+    visitor = visit(locale="zh-CN")
+    started = time.monotonic()
+    page = visitor.open(server.url)
+    expect(page.locator("#load-model")).to_be_enabled()
+    usable_s = time.monotonic() - started
+    print(f"cold page usable after {usable_s:.1f} s")
+    assert usable_s < USABLE_S * NOISE
+    for name in TABS["zh"]:
+        open_tab(page, name)
+    expect(page.get_by_role("tab", name="Training", exact=True)).to_have_count(0)
+    page.locator("#language").get_by_text("English").click()
+    expect(page.get_by_role("tab", name="Training", exact=True)).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("tab", name="Training", exact=True)).to_be_visible()
+
+
+def test_a_killed_server_shows_the_run_as_interrupted_with_its_chart(
+    serve: Callable[..., Server], visit: Callable[..., Visitor], screenshot: Callable[[Page, str], None], tmp_path: Path
+) -> None:
+    server, visitor = serve(), visit()
+    page = visitor.open(server.url)
+    load_model(page, "tiny")
+    open_tab(page, "Training")
+    upload_rows(page, write_rows(tmp_path / "sums.json", 60))
+    page.locator("#run-name textarea, #run-name input").fill("cut-off")
+    page.locator("#run-epochs input").fill("500")
+    page.locator("#run-epochs input").blur()
+    expect(page.locator("#plan-card")).to_contain_text("500", timeout=60_000)
+    page.locator("#start-run").click()
+    expect(page.locator("#plot-loss canvas, #plot-loss svg").first).to_be_visible(timeout=60_000)
+    server.kill()
+    page.close()
+    server.start()
+    page = visitor.open(server.url)
+    open_tab(page, "Training")
+    expect(page.locator("#run-progress")).to_contain_text("Interrupted", ignore_case=True, timeout=30_000)
+    expect(page.locator("#plot-loss canvas, #plot-loss svg").first).to_be_visible()
+    expect(page.locator("#stop-run")).to_be_hidden()
+    screenshot(page, "interrupted-en")
+
+
+@pytest.mark.parametrize(("language", "code"), [("English", "A03"), ("简体中文", "A03")])
+def test_chatting_without_a_model_says_what_is_missing(
+    serve: Callable[..., Server], visit: Callable[..., Visitor], language: str, code: str
+) -> None:
+    page = visit().open(serve().url)
+    page.locator("#language").get_by_text(language).click()
+    open_tab(page, TABS["en" if language == "English" else "zh"][3])
+    page.locator("#chat-message textarea").fill("hello")
+    page.locator("#chat-message textarea").press("Enter")
+    expect(page.locator(".toast-body")).to_contain_text(code)

@@ -1,0 +1,141 @@
+"""A workbench without a model for the tests of the Chat and Parameters tabs: real stores, scripted answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from core.chat.characters import Character, CharacterStore
+from core.chat.conversation_store import ConversationStore
+from core.chat.sampling import PresetStore
+from core.chat.streams import Reply
+from core.chat.system_prompt import SystemPrompt, effective_system_prompt
+from core.errors import refusal
+from core.settings import SamplingSettings
+from webui.sampling_form import form_of
+
+FORM = form_of(SamplingSettings())
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a request of the page was made of."""
+
+    messages: tuple[dict[str, str], ...]
+    adapter: str | None
+    sampling: SamplingSettings
+    reply_start: str
+
+
+class ScriptedStream:
+    """Answers that grow word by word: `word 0`, `word 0 1` …"""
+
+    def __init__(self, asked: Sequence[Asked], words: int, error: Exception | None = None) -> None:
+        self.asked, self.words, self.error = asked, words, error
+        self.place = 0
+        self.is_cancelled = False
+
+    def __iter__(self) -> Iterator[list[Reply]]:
+        yield [self._reply(each, 0, None) for each in self.asked]
+        for count in range(1, self.words + 1):
+            if self.is_cancelled:
+                yield [self._reply(each, count - 1, "cancelled") for each in self.asked]
+                return
+            if self.error and count == self.words:
+                raise self.error
+            yield [self._reply(each, count, "stop" if count == self.words else None) for each in self.asked]
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+    def _reply(self, asked: Asked, count: int, finished: Any) -> Reply:
+        text = asked.reply_start + " ".join([asked.adapter or "base", *(str(number) for number in range(count))])
+        return Reply(text, finished, count, 10, 100, asked.sampling.seed or 7, 2.5, 0.25 if count else None)
+
+
+class SceneWorkbench:
+    """What the two tabs need of a workbench. `words` is how long answers are, `error` ends them early."""
+
+    def __init__(self, folder: Path) -> None:
+        self.conversations = ConversationStore(folder / "conversations")
+        self.presets = PresetStore(folder / "presets")
+        self.characters = CharacterStore(folder / "characters")
+        self.model: str | None = "tiny"
+        self.names = ["poet", "judge"]
+        self.applied_names: list[str] = []
+        self.broken: set[str] = set()
+        self.words = 3
+        self.error: Exception | None = None
+        self.streams: list[ScriptedStream] = []
+        self.run: SimpleNamespace | None = None
+        self.defaults = SamplingSettings()
+
+    def model_status(self) -> Any:
+        return SimpleNamespace(name=self.model) if self.model else None
+
+    def adapters(self) -> list[Any]:
+        return [SimpleNamespace(name=name) for name in self.names]
+
+    def applied(self) -> list[str]:
+        return self.applied_names
+
+    def apply_adapter(self, name: str) -> list[Any]:
+        if name in self.broken or name not in self.names:
+            raise refusal("A30_no_conversation")
+        self.applied_names.append(name)
+        return []
+
+    def apply_run(self, run_id: str) -> str:
+        assert self.run is not None
+        return f"{self.run.name} @ {self.run.checkpoint_step}"
+
+    def active_run(self) -> str | None:
+        return "r1" if self.run else None
+
+    def snapshot(self, run_id: str) -> Any:
+        return self.run
+
+    def sampling_defaults(self) -> SamplingSettings:
+        return self.defaults
+
+    def system_prompt(self, typed: str | None, character: Character | None, adapter: str | None) -> SystemPrompt:
+        return effective_system_prompt(typed, character)
+
+    def chat(self, requests: Sequence[Any]) -> ScriptedStream:
+        if not self.model:
+            raise refusal("H11_prompt_empty")
+        asked = [Asked(each.messages, each.adapter, each.sampling, each.reply_start) for each in requests]
+        self.streams.append(ScriptedStream(asked, self.words, self.error))
+        return self.streams[-1]
+
+    @property
+    def asked(self) -> Sequence[Asked]:
+        """The requests of the last question."""
+        return self.streams[-1].asked
+
+
+@dataclass(frozen=True)
+class Form:
+    """What the browser holds, in the order in which handlers take it."""
+
+    current: Any = None
+    columns: Any = ("",)
+    prompt: Any = ""
+    character: Any = ""
+    search: Any = ""
+    sampling: tuple[Any, ...] = tuple(FORM)
+
+    @property
+    def scene(self) -> list[Any]:
+        columns = list(self.columns) if isinstance(self.columns, tuple) else self.columns
+        return [self.current, columns, self.prompt, self.character, self.search]
+
+    @property
+    def values(self) -> list[Any]:
+        return [*self.scene, *self.sampling]
+
+    def but(self, **changes: Any) -> Form:
+        return replace(self, **changes)
