@@ -128,6 +128,7 @@ def _log_to_file(workspace: Workspace) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.getLogger().addHandler(handler)
     logging.getLogger("workbench").setLevel(logging.INFO)
+    logging.captureWarnings(True)  # libraries warn their callers; people read the page
 
 
 if __name__ == "__main__":

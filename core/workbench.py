@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from core.models.precision import PrecisionChoice
     from core.training.history import RunSummary
     from core.training.plan import Plan
+    from core.training.preparation import Planner
     from core.training.progress import Snapshot
     from core.training.spec import RunSpec
 
@@ -234,7 +236,9 @@ class Workbench(AbstractContextManager["Workbench"]):
         from core.models.gguf_import import convert_gguf
 
         file = catalog.find_model(self.workspace, name).folder
-        self.downloads.start(name, lambda report, cancelled: convert_gguf(file, self.workspace, report=report))
+        self.downloads.start(
+            name, lambda report, cancelled: convert_gguf(file, self.workspace, None, report, cancelled)
+        )
 
     def cancel_download(self) -> None:
         self.downloads.cancel()
@@ -333,9 +337,8 @@ class Workbench(AbstractContextManager["Workbench"]):
         Raises:
             WorkbenchError: as `start_run`.
         """
-        from core.training.preparation import prepare
-
-        return prepare(spec, self.workspace, self._require_model(spec.base)).plan
+        loaded = self._require_model(spec.base)
+        return self._planner.plan(spec, loaded)
 
     def start_run(self, spec: RunSpec, started_by: str = "") -> str:
         """Start a run in the background and return its id.
@@ -387,6 +390,12 @@ class Workbench(AbstractContextManager["Workbench"]):
         return effective_system_prompt(typed, character, card, default)
 
     # ---- inside ----
+
+    @cached_property
+    def _planner(self) -> Planner:
+        from core.training.preparation import Planner
+
+        return Planner(self.workspace)
 
     @property
     def _last_model_file(self) -> Path:

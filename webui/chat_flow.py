@@ -19,7 +19,7 @@ from core.i18n import LANGUAGES, Language
 from core.settings import SamplingSettings
 from core.workbench import Workbench
 from webui.chat_desk import Desk
-from webui.chat_views import RUN_PREFIX
+from webui.chat_views import APPLIED_STEP, RUN_PREFIX
 
 if TYPE_CHECKING:
     from core.chat.engine import ChatRequest
@@ -155,13 +155,21 @@ def offered_run(workbench: Workbench) -> tuple[str, str, int] | None:
 
 
 def present_columns(workbench: Workbench, columns: Sequence[str]) -> tuple[str, ...]:
-    """Those columns that there still are; a run that has ended gives way to its adapter. Base where none is left."""
+    """Those columns that there still are; base where none is left.
+
+    The adapter of a run is the run while it goes on (also by the name under which it is applied, `name @ step`), and
+    the adapter that it became afterwards.
+    """
     run = offered_run(workbench)
-    known = {info.name for info in workbench.adapters()} | {"", f"{RUN_PREFIX}{run[0]}" if run else ""}
-    if run:
-        columns = [f"{RUN_PREFIX}{run[0]}" if value == run[1] else value for value in columns]
-    wished = (value if value in known else column_of(workbench, value) for value in columns)
-    return tuple(dict.fromkeys(value for value in wished if value in known)) or ("",)
+    known = {info.name for info in workbench.adapters()} | {""}
+    present: list[str] = []
+    for value in columns:
+        name = (column_of(workbench, value) if value else "").partition(APPLIED_STEP)[0]
+        if run and name == run[1]:
+            present.append(f"{RUN_PREFIX}{run[0]}")
+        elif name in known:
+            present.append(name)
+    return tuple(dict.fromkeys(present)) or ("",)
 
 
 def speaker_of(workbench: Workbench, value: str) -> Speaker:
@@ -172,7 +180,7 @@ def speaker_of(workbench: Workbench, value: str) -> Speaker:
     """
     if value.startswith(RUN_PREFIX):
         name = workbench.apply_run(value.removeprefix(RUN_PREFIX))
-        column, _, step = name.rpartition(" @ ")
+        column, _, step = name.rpartition(APPLIED_STEP)
         return Speaker(column, name, int(step))
     if value:
         workbench.apply_adapter(value)

@@ -67,8 +67,8 @@ def build(wiring: Wiring) -> None:
         with gr.Column(scale=2, min_width=300), gr.Row():
             stop = gr.Button(variant="stop", visible=False, elem_id="stop-run")
             wiring.say(stop, value="training_tab.live.stop")
-            chat = gr.Button(variant="primary", visible=False, elem_id="chat-with-it")
-            wiring.say(chat, value="training_tab.live.chat")
+            words = text("training_tab.live.chat", wiring.start_language)  # later `draw` says it: it depends on the run
+            chat = gr.Button(words, variant="primary", visible=False, elem_id="chat-with-it")
     dialog, buttons = _build_dialog(wiring)
     progress = gr.HTML(elem_id="run-progress")
     result = gr.HTML(elem_id="run-result")

@@ -63,8 +63,9 @@ def build(wiring: Wiring) -> None:
             name = gr.Textbox(elem_id="run-name", max_length=200)
             wiring.say(name, label="training_tab.run.name", placeholder="training_tab.run.name_example")
             name_check = gr.HTML(elem_id="run-name-check")
-            start = gr.Button(variant="secondary", elem_id="start-run", size="lg")
-            wiring.say(start, value="training_tab.start.model")
+            # What Start says depends on the form, so `show_plan` says it, in the language switch's stead too.
+            words = text("training_tab.start.model", wiring.start_language)
+            start = gr.Button(words, variant="secondary", elem_id="start-run", size="lg")
         with gr.Column(scale=3, min_width=420):
             plan = gr.HTML(elem_id="plan-card")
     mode = wiring.say_with(gr.Radio(value="simple", elem_id="run-mode"), _mode_words)

@@ -13,9 +13,9 @@ from importlib import resources
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
-from core.chat.small_yaml import read_mapping, write_mapping
 from core.errors import Place, Problem, WorkbenchError, excerpt, refusal
 from core.i18n import Language
+from core.small_yaml import read_mapping, write_mapping
 from core.workspace import checked_name, free_name, sync_folder, write_bytes
 
 MAX_TEXT_CHARACTERS = 64_000

@@ -12,9 +12,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from core.chat.small_yaml import read_mapping, write_mapping
 from core.errors import Place, Problem, WorkbenchError, excerpt, refusal
 from core.settings import SamplingSettings
+from core.small_yaml import read_mapping, write_mapping
 from core.workspace import checked_name, free_name, sync_folder, write_bytes
 
 # Text Generation WebUI leaves out of a preset whatever has its neutral value.

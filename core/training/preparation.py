@@ -9,6 +9,7 @@ reads the data file once; from then on the run works on that snapshot.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -52,15 +53,30 @@ class Preparation:
     system_prompt: str | None
 
 
-def prepare(spec: RunSpec, workspace: Workspace, loaded: LoadedModel) -> Preparation:
-    """All of it at once; what the page calls to show a plan.
+class Planner:
+    """Shows plans while a form is filled in: rows that were rendered for the last plan are not rendered again."""
 
-    Raises:
-        WorkbenchError: as the steps below.
-    """
-    data = read_data(spec, workspace)
-    check_spec(spec, workspace, loaded, data)
-    return make_plan(spec, data, render_rows(spec, data, loaded), loaded)
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._lock = threading.Lock()
+        self._last: tuple[object, DatasetReport, RenderedRows] | None = None
+
+    def plan(self, spec: RunSpec, loaded: LoadedModel) -> Plan:
+        """The plan of a run that would start now.
+
+        Raises:
+            WorkbenchError: as the steps below.
+        """
+        with self._lock:
+            found = find_dataset(self._workspace, spec.dataset).sha256
+            key = (found, spec.data, spec.training.validation_share, spec.training.seed, loaded.fingerprint)
+            if self._last is None or self._last[0] != key:
+                data = read_data(spec, self._workspace)
+                check_spec(spec, self._workspace, loaded, data)
+                self._last = (key, data, render_rows(spec, data, loaded))
+            _, data, rows = self._last
+        check_spec(spec, self._workspace, loaded, data)
+        return make_plan(spec, data, rows, loaded).plan
 
 
 def read_data(spec: RunSpec, workspace: Workspace) -> DatasetReport:

@@ -6,19 +6,17 @@ run writes the one it used, resolved, into its folder. What automatic (`None`) v
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import yaml
 from pydantic import Field, field_validator
 
 from core.data.datasets import DataOptions
 from core.errors import Place, excerpt, refusal
 from core.settings import LoadSettings, MethodSettings, Settings, TrainingSettings
+from core.small_yaml import MAX_BYTES, read_mapping, write_mapping
 from core.workspace import write_bytes
 
-MAX_SPEC_BYTES = 256 * 1024
 MAX_SAMPLE_PROMPTS = 3
 
 
@@ -56,50 +54,16 @@ def read_spec(path: Path) -> RunSpec:
     """
     if not path.is_file():
         raise refusal("A03_no_spec_file", Place(file=str(path)), name=excerpt(path.name))
-    if path.stat().st_size > MAX_SPEC_BYTES:
-        raise refusal("H01_spec_too_large", Place(file=path.name), limit_kb=MAX_SPEC_BYTES // 1024)
-    return RunSpec.checked(_parse(path))
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    return RunSpec.checked(read_mapping(content, path.name))
 
 
 def write_spec(path: Path, spec: RunSpec) -> None:
     """Write a spec so that `read_spec` gives it back."""
-    write_bytes(path, spec_text(spec).encode("utf-8"))
+    write_bytes(path, spec_text(spec).encode())
 
 
 def spec_text(spec: RunSpec) -> str:
     """The spec as YAML, as shown and copied."""
-    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
-
-
-class _SpecLoader(yaml.SafeLoader):
-    """YAML's safe subset without anchors, in which `2e-4` is a number as everywhere else."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("anchors and aliases are not used here")
-        return super().compose_node(parent, index)
-
-
-_SpecLoader.yaml_implicit_resolvers = {
-    first: list(resolvers) for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_SpecLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
-
-
-def _parse(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_SpecLoader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise refusal("H01_spec_not_readable", _place(path, error), reason=excerpt(error)) from error
-    if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
-        raise refusal("H01_spec_not_readable", Place(file=path.name), reason="key: value")
-    return tree
-
-
-def _place(path: Path, error: Exception) -> Place:
-    mark = getattr(error, "problem_mark", None)
-    return Place(file=path.name, line=mark.line + 1 if mark else None)
+    return write_mapping(spec.model_dump(mode="json")).decode()

@@ -288,6 +288,7 @@ def test_the_adapter_in_training_answers_in_the_column_of_its_name_with_its_step
     assert kept(workbench).turns[0].columns["fox"].answer.step == 40
     restored = handlers.restore(workbench, "en", desk, *Form(current=kept(workbench).id).scene)
     assert restored[1]["value"] == ["run:r1"]
+    assert handlers.show(workbench, "en", desk, *Form(columns=("", "fox @ 30")).scene)[1]["value"] == ["", "run:r1"]
     workbench.run, workbench.names = None, ["fox"]
     assert handlers.restore(workbench, "en", desk, *Form(current=kept(workbench).id).scene)[1]["value"] == ["fox"]
 

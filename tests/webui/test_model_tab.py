@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -208,9 +209,11 @@ def test_a_background_call_yields_its_reports_and_raises_its_error() -> None:
 
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_the_page_is_built_and_every_control_of_the_two_tabs_has_an_id(workspace: Workspace, lang: Language) -> None:
+    async def build(workbench: Workbench) -> gr.Blocks:  # without a running loop gradio makes one and leaves it open
+        return build_page(workbench, lang)
+
     with Workbench(workspace) as workbench:
-        page = build_page(workbench, lang)
-        page.close(verbose=False)
+        page = asyncio.run(build(workbench))
     controls = {"button", "dropdown", "textbox", "number", "radio", "checkbox", "uploadbutton", "dataframe", "lineplot"}
     without = [
         block

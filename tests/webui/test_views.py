@@ -286,7 +286,14 @@ def test_the_loss_chart_has_raw_smoothed_and_validation_curves_with_their_colour
     chart = charts.loss_chart(SNAPSHOT.losses, SNAPSHOT.evals, 44, "en")
     assert set(chart["value"]["series"]) == {"Training", "Training, smoothed", "Validation"} == set(chart["color_map"])
     assert chart["x_lim"] == [0, 44]
-    assert len(chart["value"]) == 5
+    assert len(chart["value"]) == 6  # a single validation loss is drawn as a short dash
+
+
+def test_a_curve_that_begins_later_is_known_to_the_chart_from_its_start() -> None:
+    chart = charts.loss_chart(SNAPSHOT.losses, (), 44, "en")
+    later = chart["value"][chart["value"]["series"] == "Validation"]
+    assert later["value"].isna().all()
+    assert charts.loss_chart((), (), 44, "en")["value"] is None
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)

@@ -1,12 +1,12 @@
-"""Reading the small YAML and JSON files that people share: presets and characters.
+"""Reading and writing the small YAML and JSON files that people share: runs, presets, characters.
 
 Owns the bounds of such a file: plain values only, 256 KB, no deep nesting, no aliases (a few lines of them can unfold
-to gigabytes).
-What the keys mean is for those who ask.
+to gigabytes). What the keys mean is for those who ask.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
@@ -15,6 +15,20 @@ from core.errors import Place, excerpt, refusal
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 16
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe subset, in which `2e-4` is a number as everywhere else."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: list(resolvers) for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
 
 
 def read_mapping(content: bytes, file_name: str) -> dict[str, Any]:
@@ -29,7 +43,7 @@ def read_mapping(content: bytes, file_name: str) -> dict[str, Any]:
     try:
         words = content.decode("utf-8-sig")
         _refuse_traps(words, place)
-        values = yaml.safe_load(words)
+        values = yaml.load(words, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise refusal(
@@ -55,4 +69,4 @@ def _refuse_traps(words: str, place: Place) -> None:
 
 def write_mapping(values: dict[str, Any]) -> bytes:
     """A mapping as YAML that a person can read and edit."""
-    return yaml.safe_dump(values, allow_unicode=True, sort_keys=False, width=100).encode()
+    return yaml.safe_dump(values, allow_unicode=True, sort_keys=False, width=120).encode()

@@ -1,0 +1,330 @@
+"""The Training tab's handlers against a stand-in workbench: data, form, plan, the live view, the form's memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.data.conversation import Example
+from core.data.datasets import DataOptions, DatasetInfo, DatasetReport
+from core.data.rendering import Piece
+from core.errors import Problem, WorkbenchError, refusal
+from core.i18n import LANGUAGES, Language
+from core.settings import MethodSettings, TrainingSettings, fields_of
+from core.training.history import RunSummary
+from core.training.plan import Plan
+from core.training.progress import Snapshot, Status
+from core.training.spec import RunSpec
+from core.workbench import ModelStatus, PreviewRow
+from core.workspace import Workspace
+from tests.webui.test_model_tab import BF16
+from tests.webui.test_views import PLAN, SNAPSHOT
+from webui import dataset_panel, live_panel, run_panel, training_tab
+
+EXAMPLES = tuple(
+    Example(({"role": "user", "content": "hi"}, {"role": "assistant", "content": "{{name}}"}), line)
+    for line in range(1, 9)
+)
+DATA = ["name\nauthor", "rows.jsonl", "auto", "", False, "Momo", "", "", "", "", ""]
+
+
+def form(**changes: Any) -> list[Any]:
+    """The run panel's raw values as a fresh page sends them, some of them changed by their setting's name."""
+    specs = {**{n: fields_of(MethodSettings)[n] for n in run_panel.METHOD}, **fields_of(TrainingSettings)}
+    values = {name: "auto" if spec.boolean and spec.automatic else spec.default for name, spec in specs.items()}
+    head = {"name": "first", "targets": ["all-linear"], "prompts": ""}
+    return list({**head, **values, **changes}.values())
+
+
+@dataclass
+class StandIn:
+    """What the handlers call of a workbench, with what they asked for in `calls`."""
+
+    workspace: Workspace
+    status: ModelStatus | None = field(
+        default_factory=lambda: ModelStatus("m", BF16, None, "f", 512, 1, 0.5, 0.8, (), ())
+    )
+    active: str | None = None
+    snapshots: dict[str, Snapshot] = field(default_factory=dict)
+    refused: WorkbenchError | None = None
+    calls: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def model_status(self) -> ModelStatus | None:
+        return self.status
+
+    def datasets(self) -> list[DatasetInfo]:
+        return [DatasetInfo("rows.jsonl", Path("rows.jsonl"), 100)]
+
+    def add_dataset(self, source: Path, original_name: str) -> DatasetInfo:
+        self.calls.append(("add", source.name, original_name))
+        return DatasetInfo("rows.jsonl", source, 100)
+
+    def dataset_report(self, name: str, options: DataOptions) -> DatasetReport:
+        if self.refused:
+            raise self.refused
+        info = self.datasets()[0]
+        placeholders = {"name": 8, "author": 8}
+        return DatasetReport(info, "messages", {"messages": 8}, 8, EXAMPLES, (), placeholders)
+
+    def preview(self, name: str, options: DataOptions, start: int, count: int) -> list[PreviewRow]:
+        self.calls.append(("preview", start, count, dict(options.placeholders)))
+        return [PreviewRow(example.line, (Piece("x", True, 1),)) for example in EXAMPLES[start : start + count]]
+
+    def check_adapter_name(self, name: str) -> Problem | None:
+        return Problem("D42_name_empty") if name == "taken" else None
+
+    def plan(self, spec: RunSpec) -> Plan:
+        self.calls.append(("plan", spec.name))
+        if self.refused:
+            raise self.refused
+        return PLAN
+
+    def start_run(self, spec: RunSpec, started_by: str) -> str:
+        self.calls.append(("start", spec))
+        self.active = "run-2"
+        self.snapshots["run-2"] = replace(SNAPSHOT, run_id="run-2", version=1)
+        return "run-2"
+
+    def stop_run(self, run_id: str, keep: bool) -> None:
+        self.calls.append(("stop", run_id, keep))
+
+    def active_run(self) -> str | None:
+        return self.active
+
+    def runs(self) -> list[RunSummary]:
+        return [RunSummary.of(snapshot) for snapshot in reversed(self.snapshots.values())]
+
+    def snapshot(self, run_id: str) -> Snapshot:
+        self.calls.append(("snapshot", run_id))
+        return self.snapshots[run_id]
+
+    def apply_adapter(self, name: str) -> None:
+        self.calls.append(("apply", name))
+
+    def apply_run(self, run_id: str) -> str:
+        return f"{run_id} @ 11"
+
+    def applied(self) -> list[str]:
+        return ["first"]
+
+
+@pytest.fixture
+def workbench(workspace: Workspace) -> Any:
+    return StandIn(workspace)
+
+
+# ---- data ----
+
+
+def test_blanks_that_are_filled_in_go_to_the_rows_by_name() -> None:
+    name, options = dataset_panel.options_from(DATA[0], DATA[1:])
+    assert name == "rows.jsonl"
+    assert options == DataOptions(placeholders={"name": "Momo"})
+
+
+@pytest.mark.parametrize("index", [3, 4, 5])
+def test_a_value_that_no_form_can_hold_is_refused_with_its_code(index: int) -> None:
+    with pytest.raises(WorkbenchError) as refused:
+        dataset_panel.options_from(DATA[0], [*DATA[1:index], 3.5, *DATA[index + 1 :]])
+    assert refused.value.code == "H01"
+
+
+def test_a_data_set_shows_its_report_first_rows_and_a_field_for_each_blank(workbench: Any) -> None:
+    report, preview, pager, row, names, group, *fields = dataset_panel.show_dataset(workbench, "en", *DATA)
+    assert "OpenAI messages" in report
+    assert preview.count("<figure") == dataset_panel.PREVIEW_ROWS
+    assert (pager["visible"], row, names, group["visible"]) == (True, 1, "name\nauthor", True)
+    assert [field["visible"] for field in fields] == [True, True, False, False, False, False]
+    assert "author" in fields[1]["label"]
+
+
+def test_a_file_that_cannot_be_read_shows_why_in_place_of_a_report(workbench: Any) -> None:
+    workbench.refused = refusal("D42_name_empty")
+    report, preview, *_ = dataset_panel.show_dataset(workbench, "en", *DATA)
+    assert "D42" in report
+    assert preview == ""
+
+
+@pytest.mark.parametrize(
+    ("row", "start"), [(4, 3), (1, 0), (0, 0), (-7, 0), (None, 0), ("x", 0), (float("nan"), 0), (1e300, 0)]
+)
+def test_any_row_number_shows_rows_that_there_are(workbench: Any, row: Any, start: int) -> None:
+    dataset_panel.show_page(workbench, "en", row, *DATA)
+    assert workbench.calls == [("preview", start, dataset_panel.PREVIEW_ROWS, {"name": "Momo"})]
+
+
+def test_the_pager_goes_forth_and_back_by_a_page(workbench: Any) -> None:
+    assert dataset_panel.show_next(workbench, "en", 1, *DATA)[0] == 4
+    assert dataset_panel.show_previous(workbench, "en", 4, *DATA)[0] == 1
+
+
+def test_an_upload_is_taken_in_and_chosen(workbench: Any) -> None:
+    choice, box = dataset_panel.add_dataset(workbench, "en", "/cache/ab12/rows.jsonl")
+    assert workbench.calls == [("add", "rows.jsonl", "rows.jsonl")]
+    assert choice["value"] == "rows.jsonl"
+    assert box is None
+
+
+def test_a_choice_that_is_still_there_is_not_touched_by_a_refresh(workbench: Any) -> None:
+    assert "value" not in dataset_panel.show_datasets(workbench, "en", "rows.jsonl")
+    assert dataset_panel.show_datasets(workbench, "en", "gone")["value"] is None
+
+
+# ---- run ----
+
+
+def test_the_form_becomes_a_spec_and_what_is_empty_stays_automatic() -> None:
+    values = [*DATA, *form(rank=8.0, learning_rate=1e-3, prompts="Who?\n\n Why? ", activation_checkpointing="on")]
+    spec = run_panel.spec_from("m", "bf16", values)
+    assert (spec.name, spec.base, spec.dataset, spec.load.precision) == ("first", "m", "rows.jsonl", "bf16")
+    assert (spec.method.rank, spec.training.learning_rate, spec.training.epochs) == (8, 1e-3, None)
+    assert spec.training.activation_checkpointing is True
+    assert spec.sample_prompts == ("Who?", "Why?")
+    assert spec.data.placeholders == {"name": "Momo"}
+
+
+def test_every_wrong_value_of_the_form_is_named_at_once() -> None:
+    wrong = {"rank": 0, "learning_rate": float("nan"), "epochs": True, "seed": "abc"}
+    with pytest.raises(WorkbenchError) as refused:
+        run_panel.spec_from("m", "bf16", [*DATA, *form(**wrong)])
+    fields = {problem.place.field for problem in refused.value.problems}
+    assert {field.rpartition(".")[2] for field in fields} >= set(wrong)
+    assert refused.value.code == "H01"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"status": None}, "Load a model first"),
+        ({"dataset": None}, "Choose a data set"),
+        ({"name": " "}, "Type a name"),
+        ({"name": "taken"}, "Type a name"),
+        ({"active": "run-1"}, "A run is in progress"),
+        ({}, "Start training"),
+    ],
+)
+def test_start_says_what_is_missing(workbench: Any, changes: dict[str, Any], words: str) -> None:
+    workbench.status = changes.get("status", workbench.status)
+    workbench.active = changes.get("active")
+    data = [DATA[0], changes.get("dataset", "rows.jsonl"), *DATA[2:]]
+    _, button = run_panel.show_plan(workbench, "en", *data, *form(name=changes.get("name", "first")))
+    assert words in button["value"]
+
+
+def test_a_plan_needs_no_name(workbench: Any) -> None:
+    card, _ = run_panel.show_plan(workbench, "en", *DATA, *form(name=None))
+    assert "2 × 4 = batch of 8" in card
+    assert workbench.calls == [("plan", "adapter")]
+
+
+def test_settings_that_make_no_run_are_explained_in_the_plan_and_not_in_a_toast(workbench: Any) -> None:
+    card, button = run_panel.show_plan(workbench, "en", *DATA, *form(rank=-1))
+    assert "H01" in card
+    assert "see the plan" in button["value"]
+
+
+def test_the_name_is_checked_while_it_is_typed(workbench: Any) -> None:
+    assert "D42" in run_panel.check_name(workbench, "en", "taken", "rows.jsonl")[0]
+    assert "is free" in run_panel.check_name(workbench, "en", " first ", "rows.jsonl")[0]
+    assert run_panel.check_name(workbench, "en", None, None)[1]["variant"] == "secondary"
+
+
+def test_reset_brings_back_the_declared_defaults(workbench: Any) -> None:
+    updates = run_panel.reset_settings(workbench, "en")
+    values = [update["value"] if isinstance(update, dict) else update for update in updates]
+    assert values == form()[1:]
+
+
+# ---- live ----
+
+
+def test_start_shows_the_new_run_at_once_and_the_timer_runs_fast(workbench: Any) -> None:
+    drawn = live_panel.start(workbench, "en", *DATA, *form())
+    assert len(drawn) == live_panel.DRAWN
+    *_, choice, timer, seen, active = drawn
+    assert (choice["value"], timer.value, seen.run_id, active) == ("run-2", live_panel.ACTIVE_TICK_S, "run-2", "run-2")
+
+
+def test_nothing_is_sent_while_nothing_has_changed(workbench: Any) -> None:
+    *_, seen, _ = live_panel.start(workbench, "en", *DATA, *form())
+    assert live_panel.tick(workbench, "en", seen) == live_panel.nothing_new()
+    workbench.snapshots["run-2"] = replace(SNAPSHOT, run_id="run-2", version=2)
+    assert "step 11 of 44" in live_panel.tick(workbench, "en", seen)[0]
+
+
+def test_a_run_that_began_in_another_tab_is_followed(workbench: Any) -> None:
+    *_, seen, _ = live_panel.show_run(workbench, "en", None)
+    workbench.start_run(None, "")
+    *_, now, active = live_panel.tick(workbench, "en", seen)
+    assert (now.run_id, active) == ("run-2", "run-2")
+
+
+def test_looking_at_an_old_run_is_not_disturbed_by_the_one_in_progress(workbench: Any) -> None:
+    workbench.snapshots["run-1"] = replace(SNAPSHOT, run_id="run-1", status=Status.FINISHED)
+    workbench.start_run(None, "")
+    *_, seen, _ = live_panel.show_run(workbench, "en", "run-1")
+    assert seen.run_id == "run-1"
+    assert live_panel.tick(workbench, "en", seen) == live_panel.nothing_new()
+
+
+def test_the_end_of_a_run_is_drawn_and_the_timer_slows_down(workbench: Any) -> None:
+    *_, seen, _ = live_panel.start(workbench, "en", *DATA, *form())
+    workbench.active = None
+    workbench.snapshots["run-2"] = replace(
+        SNAPSHOT, run_id="run-2", version=9, status=Status.FINISHED, adapter="first", kept_step=44
+    )
+    progress, result, *_, stop, chat, _, timer, _, active = live_panel.tick(workbench, "en", seen)
+    assert "Finished" in progress
+    assert str(workbench.workspace.adapters / "first") in result
+    assert (stop["visible"], chat["visible"], timer.value, active) == (False, True, live_panel.IDLE_TICK_S, None)
+
+
+def test_without_runs_the_page_says_so(workbench: Any) -> None:
+    drawn = live_panel.show_run(workbench, "en", "gone")
+    assert len(drawn) == live_panel.DRAWN
+    assert "No runs yet" in drawn[0]
+
+
+@pytest.mark.parametrize(("handler", "keep"), [(live_panel.stop_and_keep, True), (live_panel.stop_and_discard, False)])
+def test_the_two_ways_to_stop(workbench: Any, handler: Any, keep: bool) -> None:
+    handler(workbench, "en", "run-2")
+    assert workbench.calls == [("stop", "run-2", keep)]
+
+
+@pytest.mark.parametrize(("status", "column"), [(Status.FINISHED, "first"), (Status.RUNNING, "run-1 @ 11")])
+def test_chat_opens_with_the_adapter_beside_the_base(workbench: Any, status: Status, column: str) -> None:
+    workbench.snapshots["run-1"] = replace(SNAPSHOT, run_id="run-1", status=status, adapter="first")
+    tabs, columns = live_panel.chat_with_it(workbench, "en", "run-1")
+    assert tabs.selected == "chat"
+    assert columns["value"] == ["", column]
+
+
+# ---- the form's memory ----
+
+
+@pytest.mark.parametrize("saved", [None, 7, [], {"run-name": {"a": 1}}])
+def test_a_form_that_was_never_saved_begins_empty(workbench: Any, saved: object) -> None:
+    name, epochs = training_tab.restored_form(workbench, ["run-name", "run-epochs"], saved, ["run-epochs"])
+    assert "value" not in name
+    assert epochs["value"] is None
+
+
+def test_a_saved_form_comes_back_but_not_a_data_set_that_is_gone(workbench: Any) -> None:
+    names = ["dataset-name", "run-name", "run-target_modules"]
+    saved = {"dataset-name": "gone.json", "run-name": "first", "run-target_modules": ["q_proj"], "other": 1}
+    dataset, name, targets = training_tab.restored_form(workbench, names, saved, [])
+    assert "value" not in dataset
+    assert (name["value"], targets["value"]) == ("first", ["q_proj"])
+    kept, *_ = training_tab.restored_form(workbench, names, {**saved, "dataset-name": "rows.jsonl"}, [])
+    assert kept["value"] == "rows.jsonl"
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_every_answer_of_the_handlers_has_words_in_both_languages(workbench: Any, lang: Language) -> None:
+    dataset_panel.show_dataset(workbench, lang, *DATA)
+    dataset_panel.show_dataset(workbench, lang, *[None] * len(DATA[:2]), "auto", "", False, *[""] * 6)
+    run_panel.show_plan(workbench, lang, *DATA, *form())
+    live_panel.start(workbench, lang, *DATA, *form())
