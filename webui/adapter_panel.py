@@ -91,8 +91,7 @@ def build(wiring: Wiring) -> None:
 def connect(wiring: Wiring, after: list[Any]) -> None:
     """`after` are the events that change the loaded model, after which other adapters are applied."""
     panel: AdapterPanel = wiring.shared["adapter-panel"]
-    opened = [wiring.page.load, wiring.language.change, wiring.shared["tab-model"].select, panel.refresh.click]
-    for trigger in (opened, *(event.then for event in after)):
+    for trigger in (panel.refresh.click, *(event.then for event in after)):
         wiring.on(trigger, show_adapters, [panel.name], panel.shown, **RAW)
     wiring.on(panel.table.select, pick_adapter, [], [panel.name])
     wiring.on(panel.apply.click, apply_adapter, [panel.name], panel.shown, **RAW)

@@ -127,16 +127,17 @@ def carry_on(workbench: Workbench, lang: Language, desk: Desk, *form: Any) -> It
 
 
 def edit(
-    workbench: Workbench, lang: Language, event: gr.EditData, desk: Desk, *form: Any, pane: int = 0
+    workbench: Workbench, lang: Language, event: gr.EventData, desk: Desk, *form: Any, pane: int = 0
 ) -> Iterator[list[Any]]:
     """Change something the person said: what followed goes, and it is answered anew."""
     scene, sampling = Scene.of(form[:SCENE_SIZE]), sampling_of(form[SCENE_SIZE:])
     conversation = _with_turns(workbench, scene)
     column = chat_flow.column_of(workbench, scene.columns[pane])
-    turn = turn_at(conversation, column, event.index) if isinstance(event.index, int) else None
+    index = getattr(event, "index", None)  # as the browser sent it: it may be missing or anything
+    turn = turn_at(conversation, column, index) if isinstance(index, int) else None
     if turn is None:
         raise refusal("H11_no_such_message")
-    changed = talk.edit_user(conversation, turn, plain(checked_question(event.value)))
+    changed = talk.edit_user(conversation, turn, plain(checked_question(getattr(event, "value", None))))
     yield from _answering(workbench, lang, desk, scene, changed, Ask(sampling))
 
 

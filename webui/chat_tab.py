@@ -57,8 +57,8 @@ def _build_side(wiring: Wiring) -> None:
         with gr.Row():
             _button(wiring, "rename")
             _button(wiring, "delete", variant="stop")
-        with gr.Group(visible=False, elem_id="chat-delete-ask") as ask:
-            wiring.say(gr.Markdown(elem_id="chat-delete-words", container=True), value="chat_tab.delete_words")
+        with gr.Column(visible=False, elem_id="chat-delete-ask") as ask:
+            wiring.say(gr.Markdown(elem_id="chat-delete-words"), value="chat_tab.delete_words")
             with gr.Row():
                 _button(wiring, "delete-yes", variant="stop")
                 _button(wiring, "delete-no")

@@ -57,7 +57,7 @@ class DatasetPanel:
     def changed(self) -> list[Any]:
         """Events after which the data is another: choices at once, texts when they are left."""
         left = [event for field in (self.system_prompt, *self.placeholders) for event in (field.blur, field.submit)]
-        return [self.name.change, self.format.change, self.skip_bad_rows.change, *left]
+        return [self.name.input, self.format.input, self.skip_bad_rows.input, *left]
 
     @property
     def shown(self) -> list[Any]:
@@ -121,12 +121,9 @@ def _build_options(wiring: Wiring) -> tuple[Any, Any, Any]:
 
 
 def connect(wiring: Wiring) -> Any:
-    """Wire the panel; returns the event after which another data set may be chosen."""
+    """Wire the panel; returns the event after which an uploaded data set is chosen."""
     panel: DatasetPanel = wiring.shared["dataset-panel"]
-    opened = [wiring.language.change, wiring.shared["tab-training"].select]
-    wiring.on(opened, show_datasets, [panel.name], [panel.name], **RAW)
     added = wiring.on(panel.upload.upload, add_dataset, [panel.upload], [panel.name, panel.upload])
-    wiring.on([*panel.changed, *opened], show_dataset, panel.inputs, panel.shown, **LAST_ONLY)
     turned = [panel.page, *panel.inputs]
     turns = [(panel.previous.click, show_previous), (panel.next.click, show_next), (panel.page.submit, show_page)]
     for trigger, handler in turns:

@@ -61,8 +61,11 @@ def build(wiring: Wiring) -> None:
     )
 
 
-def connect(wiring: Wiring) -> gr.State:
-    """Wire the panel; the state it returns is whether a download runs: when it changes, a model may have come."""
+def connect(wiring: Wiring) -> tuple[gr.State, list[Any]]:
+    """Wire the panel; returns the state that says whether a download runs, and what `show_download` fills.
+
+    When the state changes, a model may have come.
+    """
     panel: GetModelPanel = wiring.shared["get-model-panel"]
     timer = gr.Timer(TICK_S, active=False)
     running = gr.State(False)
@@ -75,10 +78,8 @@ def connect(wiring: Wiring) -> gr.State:
     wiring.on(panel.download.click, start_download, repository, watched, **RAW)
     wiring.on(panel.convert.click, start_gguf, [panel.gguf], watched, **RAW)
     wiring.on(panel.cancel.click, cancel_download, [], watched)
-    opened = [wiring.page.load, wiring.language.change, wiring.shared["tab-model"].select]
-    wiring.on(opened, show_gguf_files, [], [panel.gguf])
-    wiring.on([*opened, timer.tick], show_download, [], watched, concurrency_limit=None)
-    return running
+    wiring.on(timer.tick, show_download, [], watched, concurrency_limit=None)
+    return running, watched
 
 
 def show_gguf_files(workbench: Workbench, lang: Language) -> Any:

@@ -116,9 +116,9 @@ def connect(wiring: Wiring, form: list[Any], start_button: gr.Button) -> None:
     active = wiring.shared["active-run"] = gr.State(None)
     drawn = [*panel.shown, timer, seen, active]
     wiring.on(start_button.click, start, form, drawn, **RAW)
-    opened = [wiring.page.load, wiring.shared["tab-training"].select, panel.run.input]
+    opened = [wiring.shared["tab-training"].select, panel.run.input]
     # A plot keeps the names of its curves until it has been empty.
-    emptied = wiring.on(wiring.language.change, empty_plots, [], [panel.loss, panel.learning_rate])
+    emptied = wiring.on(wiring.language.input, empty_plots, [], [panel.loss, panel.learning_rate])
     for trigger in (opened, emptied.then):
         wiring.on(trigger, show_run, [panel.run], drawn, **RAW)
     wiring.on(timer.tick, tick, [seen], drawn, concurrency_limit=None, trigger_mode="once")

@@ -18,6 +18,7 @@ from core.models.catalog import ModelInfo
 from core.settings import LoadSettings
 from core.workbench import Workbench
 from webui import adapter_panel, get_model_panel, model_views
+from webui.adapter_panel import AdapterPanel
 from webui.background import reported
 from webui.fields import build_fields
 from webui.views import note
@@ -77,12 +78,16 @@ def build(wiring: Wiring) -> None:
 
 def connect(wiring: Wiring) -> None:
     panel: ModelPanel = wiring.shared["model-panel"]
-    opened = [wiring.page.load, wiring.language.change, wiring.shared["tab-model"].select, panel.refresh.click]
-    described = [panel.precision_note, panel.problems]
-    shown = wiring.on(opened, show_models, [panel.name], panel.shown, **RAW)
-    wiring.on(shown.then, show_choice, panel.chosen, described, **RAW)
-    wiring.on([panel.name.change, panel.precision.change], show_choice, panel.chosen, described, **RAW)
-    wiring.on(panel.table.select, pick_model, [], [panel.name])
+    adapters: AdapterPanel = wiring.shared["adapter-panel"]
+    running, watched = get_model_panel.connect(wiring)
+    chosen, described = [*panel.chosen, adapters.name], [panel.precision_note, panel.problems]
+    drawn = [*panel.shown, *described, *adapters.shown, wiring.shared["get-model-panel"].gguf, *watched]
+    shown_again = [wiring.language.input, wiring.shared["tab-model"].select, panel.refresh.click, running.change]
+    for trigger in (wiring.shared["loaded"].then, shown_again):
+        wiring.on(trigger, show_tab, chosen, drawn, **RAW)
+    picked = wiring.on(panel.table.select, pick_model, [], [panel.name])
+    for trigger in ([panel.name.input, panel.precision.input], picked.then):
+        wiring.on(trigger, show_choice, panel.chosen, described, **RAW)
     busy: dict[str, Any] = {**RAW, "concurrency_id": "model", "concurrency_limit": 1}
     outputs = [panel.progress, *panel.shown]
     loads = [
@@ -90,9 +95,19 @@ def connect(wiring: Wiring) -> None:
         wiring.on(panel.reload.click, reload_model, [panel.name], outputs, **busy),
         wiring.on(panel.unload.click, unload_model, [panel.name], outputs, **busy),
     ]
-    downloading = get_model_panel.connect(wiring)
-    wiring.on(downloading.change, show_models, [panel.name], panel.shown, **RAW)
     adapter_panel.connect(wiring, after=loads)
+
+
+def show_tab(workbench: Workbench, lang: Language, name: str | None, precision: str, adapter: str | None) -> list[Any]:
+    """Everything the tab shows, in one answer: models, the choice, adapters, GGUF files, the download."""
+    models = show_models(workbench, lang, name)
+    return [
+        *models,
+        *show_choice(workbench, lang, models[1]["value"], precision),
+        *adapter_panel.show_adapters(workbench, lang, adapter),
+        get_model_panel.show_gguf_files(workbench, lang),
+        *get_model_panel.show_download(workbench, lang),
+    ]
 
 
 def show_models(workbench: Workbench, lang: Language, name: str | None) -> list[Any]:

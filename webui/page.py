@@ -36,9 +36,9 @@ def build_page(workbench: Workbench, start_language: Language | None = None) -> 
                 wiring.shared[f"tab-{name}"] = tab
                 with tab:
                     module.build(wiring)
+        _wire_language(wiring, start_language)
         for _, module in TABS:
             module.connect(wiring)
-        _wire_language(wiring, start_language)
     return page
 
 
@@ -49,7 +49,10 @@ def _wire_language(wiring: Wiring, start_language: Language | None) -> None:
     def choose(saved_choice: Any, request: gr.Request) -> Language:
         return preferred_language(saved_choice, start_language, request.headers.get("accept-language", ""))
 
-    wiring.page.load(choose, [saved], [wiring.language], api_visibility="private", show_progress="hidden")
+    # A tab that is drawn after this event is drawn once, in the right language.
+    wiring.shared["loaded"] = wiring.page.load(
+        choose, [saved], [wiring.language], api_visibility="private", show_progress="hidden"
+    )
     wiring.language.change(
         lambda lang: wiring.switch_language(language_of(lang)),
         [wiring.language],

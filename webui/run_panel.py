@@ -50,10 +50,17 @@ class RunPanel:
         return [self.name, self.targets, self.prompts, *(self.settings[name] for name in (*METHOD, *TRAINING))]
 
     @property
+    def planned(self) -> list[Any]:
+        """What `show_plan` fills."""
+        return [self.plan, self.start, self.name_check]
+
+    @property
     def changed(self) -> list[Any]:
-        """Events after which the plan is another; the name is not among them."""
-        texts = [self.prompts.blur, self.prompts.submit]
-        return [self.targets.change, *(field.change for field in self.settings.values()), *texts]
+        """Events after which the plan is another, but for the name: choices at once, what is typed when it is left."""
+        fields = [self.targets, self.prompts, *self.settings.values()]
+        typed = [field for field in fields if isinstance(field, gr.Number | gr.Textbox)]
+        left = [event for field in typed for event in (field.blur, field.submit)]
+        return [*(field.input for field in fields if field not in typed), *left]
 
 
 def build(wiring: Wiring) -> None:
@@ -113,13 +120,12 @@ def _build_choices(wiring: Wiring) -> tuple[gr.Dropdown, gr.Textbox]:
 def connect(wiring: Wiring) -> None:
     panel: RunPanel = wiring.shared["run-panel"]
     data: DatasetPanel = wiring.shared["dataset-panel"]
-    inputs = [*data.inputs, *panel.form]
-    opened = [wiring.language.change, wiring.shared["tab-training"].select]
-    wiring.on([*panel.changed, *data.changed, *opened], show_plan, inputs, [panel.plan, panel.start], **LAST_ONLY)
-    checked = [panel.name_check, panel.start]
-    wiring.on([panel.name.change, *opened], check_name, [panel.name, data.name], checked, **LAST_ONLY)
+    inputs, planned = [*data.inputs, *panel.form], panel.planned
+    wiring.on(panel.changed, show_plan, inputs, planned, **LAST_ONLY)
+    wiring.on(panel.name.change, check_name, [panel.name, data.name], [panel.start, panel.name_check], **LAST_ONLY)
     wiring.on(panel.mode.change, show_mode, [panel.mode], [panel.advanced], **RAW)
-    wiring.on(panel.reset.click, reset_settings, [], panel.form[1:])
+    cleared = wiring.on(panel.reset.click, reset_settings, [], panel.form[1:])
+    wiring.on(cleared.then, show_plan, inputs, planned, **RAW)
 
 
 def show_mode(workbench: Workbench, lang: Language, mode: str) -> Any:
@@ -169,33 +175,34 @@ def missing(workbench: Workbench, name: str | None, dataset: str | None) -> str 
 
 
 def show_plan(workbench: Workbench, lang: Language, *values: Any) -> list[Any]:
-    """The plan card and the Start button's words."""
-    name, dataset = _usable_name(workbench, values[-FORM_SIZE]), values[1]
+    """The plan card, the Start button's words, and what is to be said of the name."""
+    dataset = values[1]
+    name_check, name = _checked(workbench, lang, values[-FORM_SIZE])
     lacking = missing(workbench, name, dataset)
     status = workbench.model_status()
     if status is None or not dataset:
-        return [run_views.plan_missing(lacking or "model", lang), _start_button(lacking, lang)]
+        return [run_views.plan_missing(lacking or "model", lang), _start_button(lacking, lang), name_check]
     try:
         spec = spec_from(status.name, status.precision.precision, values)
         stand_in = name or free_name(workbench.workspace.adapters, "adapter")  # a plan does not depend on the name
         spec = spec.model_copy(update={"name": stand_in})
         card = run_views.plan_card(workbench.plan(spec), spec, lang)
     except WorkbenchError as error:
-        return [run_views.plan_refused(error, lang), _start_button(lacking or "settings", lang)]
-    return [card, _start_button(lacking, lang)]
+        return [run_views.plan_refused(error, lang), _start_button(lacking or "settings", lang), name_check]
+    return [card, _start_button(lacking, lang), name_check]
 
 
 def check_name(workbench: Workbench, lang: Language, typed: str | None, dataset: str | None) -> list[Any]:
-    """Whether the name is free, said while it is typed; and what Start says now."""
+    """What Start says now, and whether the name is free: both said while it is typed."""
+    name_check, name = _checked(workbench, lang, typed)
+    return [_start_button(missing(workbench, name, dataset), lang), name_check]
+
+
+def _checked(workbench: Workbench, lang: Language, typed: object) -> tuple[str, str | None]:
+    """What is to be said of a name, and the name itself where it can be used."""
     name = str(typed or "").strip()
     problem = workbench.check_adapter_name(name) if name else None
-    lacking = missing(workbench, None if problem else name, dataset)
-    return [run_views.name_check(problem, name, lang), _start_button(lacking, lang)]
-
-
-def _usable_name(workbench: Workbench, typed: object) -> str | None:
-    name = str(typed or "").strip()
-    return name if name and workbench.check_adapter_name(name) is None else None
+    return run_views.name_check(problem, name, lang), name if name and not problem else None
 
 
 def _start_button(lacking: str | None, lang: Language) -> Any:

@@ -209,14 +209,13 @@ def _log_words(line: LogLine, lang: Language) -> str:
 
 
 def run_choices(runs: Sequence[RunSummary], lang: Language) -> list[tuple[str, str]]:
-    """(words, run id) of every run, newest first as given."""
-    return [
-        (
-            f"{run.name} · {text(f'training.status.{run.status}', lang)} · {run.started_at[:16].replace('T', ' ')}",
-            run.run_id,
-        )
-        for run in runs
-    ]
+    """(words, run id) of every run, in the order given; what a run in progress is doing is said beside its bar."""
+    return [(" · ".join(part for part in _run_words(run, lang) if part), run.run_id) for run in runs]
+
+
+def _run_words(run: RunSummary, lang: Language) -> tuple[str, str, str]:
+    key = "training_tab.live.in_progress" if run.status.active else f"training.status.{run.status}"
+    return run.name, text(key, lang), run.started_at[:16].replace("T", " ")
 
 
 def name_check(problem: Problem | None, name: str, lang: Language) -> str:

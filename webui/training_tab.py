@@ -31,16 +31,29 @@ def connect(wiring: Wiring) -> None:
     added = dataset_panel.connect(wiring)
     run_panel.connect(wiring)
     inputs = [*data.inputs, *run.form]
-    planned = [run.plan, run.start]
     live_panel.connect(wiring, inputs, run.start)
-    restored = _keep_form(wiring, [*data.inputs, *run.form, run.mode])
-    for event in (restored, added):
-        shown = wiring.on(event.then, dataset_panel.show_dataset, data.inputs, data.shown, **RAW)
-        wiring.on(shown.then, run_panel.show_plan, inputs, planned, **RAW)
-    wiring.on(wiring.shared["active-run"].change, run_panel.show_plan, inputs, planned, **LAST_ONLY)
-    wiring.on(restored.then, run_panel.show_mode, [run.mode], [run.advanced], **RAW)
-    for trigger in (restored.then, wiring.shared["active-run"].change):
-        wiring.on(trigger, run_panel.check_name, [run.name, data.name], [run.name_check, run.start], **RAW)
+    restored = _keep_form(wiring, [*inputs, run.mode])
+    shown = [data.name, run.advanced, *data.shown]
+    opened = [wiring.language.input, wiring.shared["tab-training"].select]
+    checked = [
+        *(wiring.on(trigger, show_form, [*inputs, run.mode], shown, **RAW) for trigger in (opened, restored.then)),
+        *(
+            wiring.on(trigger, dataset_panel.show_dataset, data.inputs, data.shown, **LAST_ONLY)
+            for trigger in (data.changed, added.then)
+        ),
+    ]
+    for trigger in (wiring.shared["active-run"].change, *(event.then for event in checked)):
+        wiring.on(trigger, run_panel.show_plan, inputs, run.planned, **LAST_ONLY)
+
+
+def show_form(workbench: Workbench, lang: Language, *values: Any) -> list[Any]:
+    """The form anew: data sets to choose from, the advanced part, the data's report."""
+    data, mode = values[: -run_panel.FORM_SIZE - 1], values[-1]
+    return [
+        dataset_panel.show_datasets(workbench, lang, data[1]),
+        run_panel.show_mode(workbench, lang, mode),
+        *dataset_panel.show_dataset(workbench, lang, *data),
+    ]
 
 
 def _keep_form(wiring: Wiring, form: list[Any]) -> Any:

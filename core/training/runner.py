@@ -39,7 +39,6 @@ class _Active:
     log: EventLog
     progress: Progress = field(default_factory=Progress)
     ended: bool = False
-    thread: threading.Thread | None = None
 
 
 class Runner:
@@ -49,6 +48,7 @@ class Runner:
         self._workspace = workspace
         self._lock = threading.RLock()
         self._active: _Active | None = None
+        self._thread: threading.Thread | None = None  # of the last run; it outlives `_active` by a moment
         self._history = RunHistory(workspace)
 
     def start(self, spec: RunSpec, model: LoadedModel, started_by: str = "") -> str:
@@ -66,9 +66,9 @@ class Runner:
             folder = self._history.new_folder()
             run_id, log = folder.name, EventLog(folder / EVENTS_FILE)
             active = self._active = _Active(run_id, spec.name, started_by, StopSignal(), log)
-            active.thread = threading.Thread(target=self._work, args=(active, spec, model), name=f"run-{run_id}")
-            active.thread.daemon = True  # `close` stops it in order; a second Ctrl-C need not wait for it
-            active.thread.start()
+            self._thread = threading.Thread(target=self._work, args=(active, spec, model), name=f"run-{run_id}")
+            self._thread.daemon = True  # `close` stops it in order; a second Ctrl-C need not wait for it
+            self._thread.start()
         return run_id
 
     def stop(self, run_id: str, keep: bool = True) -> None:
@@ -92,11 +92,11 @@ class Runner:
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until no run is going on; False where the time ran out before."""
-        active = self._active
-        if active is None or active.thread is None:
+        thread = self._thread
+        if thread is None:
             return True
-        active.thread.join(timeout_s)
-        return not active.thread.is_alive()
+        thread.join(timeout_s)
+        return not thread.is_alive()
 
     def close(self, timeout_s: float = 10.0) -> bool:
         """Stop what is going on, keeping it, and wait for it."""

@@ -240,13 +240,22 @@ def test_an_edited_message_is_answered_anew_and_what_followed_goes(workbench: An
     assert texts(kept(workbench)) == {BASE: "base 0 1 2"}
 
 
-@pytest.mark.parametrize("index", [99, -1, [0, 1], None])
-def test_an_edit_of_no_message_is_refused(workbench: Any, desk: Desk, index: Any) -> None:
+@pytest.mark.parametrize(
+    ("sent", "key"),
+    [
+        ({"index": 99, "value": "x"}, "H11_no_such_message"),
+        ({"index": -1, "value": "x"}, "H11_no_such_message"),
+        ({"index": [0, 1], "value": "x"}, "H11_no_such_message"),
+        ({}, "H11_no_such_message"),
+        ({"index": 0}, "H11_message_missing"),
+        ({"index": 0, "value": 5}, "H11_message_not_text"),
+    ],
+)
+def test_an_edit_of_no_message_is_refused(workbench: Any, desk: Desk, sent: dict[str, Any], key: str) -> None:
     form = begun(workbench, desk)
-    event = gr.EditData(None, {"index": index, "value": "x", "previous_value": ""})
     with pytest.raises(WorkbenchError) as refused:
-        list(handlers.edit(workbench, "en", event, desk, *form.values, pane=0))
-    assert key_of(refused) == "H11_no_such_message"
+        list(handlers.edit(workbench, "en", gr.EventData(None, sent), desk, *form.values, pane=0))
+    assert key_of(refused) == key
 
 
 def test_undo_gives_the_words_back(workbench: Any, desk: Desk) -> None:

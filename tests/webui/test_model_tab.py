@@ -151,6 +151,15 @@ def test_the_precision_and_its_reason_follow_the_choice(workbench: Any) -> None:
     assert model_tab.show_choice(workbench, "en", "gone", "auto") == ["", ""]
 
 
+def test_the_whole_tab_is_drawn_in_one_answer(workbench: Any) -> None:
+    drawn = model_tab.show_tab(workbench, "en", None, "auto", "b")
+    assert drawn[1]["value"] == "small"
+    assert "bf16" in drawn[3]
+    assert drawn[6]["value"] == "b"
+    assert drawn[8]["choices"] == ["file.gguf"]
+    assert len(drawn) == 13
+
+
 @pytest.mark.parametrize("cell", ["small", "● small"])
 def test_a_click_on_a_row_chooses_its_model(workbench: Any, cell: str) -> None:
     event = gr.SelectData(None, {"index": [1, 3], "value": "x", "row_value": [cell, "…"]})

@@ -210,32 +210,39 @@ def test_start_says_what_is_missing(workbench: Any, changes: dict[str, Any], wor
     workbench.status = changes.get("status", workbench.status)
     workbench.active = changes.get("active")
     data = [DATA[0], changes.get("dataset", "rows.jsonl"), *DATA[2:]]
-    _, button = run_panel.show_plan(workbench, "en", *data, *form(name=changes.get("name", "first")))
+    _, button, _ = run_panel.show_plan(workbench, "en", *data, *form(name=changes.get("name", "first")))
     assert words in button["value"]
 
 
 def test_a_plan_needs_no_name(workbench: Any) -> None:
-    card, _ = run_panel.show_plan(workbench, "en", *DATA, *form(name=None))
+    card, *_ = run_panel.show_plan(workbench, "en", *DATA, *form(name=None))
     assert "2 × 4 = batch of 8" in card
     assert workbench.calls == [("plan", "adapter")]
 
 
 def test_settings_that_make_no_run_are_explained_in_the_plan_and_not_in_a_toast(workbench: Any) -> None:
-    card, button = run_panel.show_plan(workbench, "en", *DATA, *form(rank=-1))
+    card, button, _ = run_panel.show_plan(workbench, "en", *DATA, *form(rank=-1))
     assert "H01" in card
     assert "see the plan" in button["value"]
 
 
 def test_the_name_is_checked_while_it_is_typed(workbench: Any) -> None:
-    assert "D42" in run_panel.check_name(workbench, "en", "taken", "rows.jsonl")[0]
-    assert "is free" in run_panel.check_name(workbench, "en", " first ", "rows.jsonl")[0]
-    assert run_panel.check_name(workbench, "en", None, None)[1]["variant"] == "secondary"
+    assert "D42" in run_panel.check_name(workbench, "en", "taken", "rows.jsonl")[1]
+    assert "is free" in run_panel.check_name(workbench, "en", " first ", "rows.jsonl")[1]
+    assert run_panel.check_name(workbench, "en", None, None)[0]["variant"] == "secondary"
 
 
 def test_reset_brings_back_the_declared_defaults(workbench: Any) -> None:
     updates = run_panel.reset_settings(workbench, "en")
     values = [update["value"] if isinstance(update, dict) else update for update in updates]
     assert values == form()[1:]
+
+
+def test_the_whole_form_is_drawn_anew_in_one_answer(workbench: Any) -> None:
+    datasets, advanced, report, *_ = training_tab.show_form(workbench, "en", *DATA, *form(), "advanced")
+    assert datasets["choices"] == ["rows.jsonl"]
+    assert advanced["visible"] is True
+    assert "OpenAI messages" in report
 
 
 # ---- live ----
