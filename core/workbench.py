@@ -24,7 +24,7 @@ from core.chat.sampling import PresetStore, model_defaults
 from core.chat.system_prompt import SystemPrompt, effective_system_prompt, template_system_prompt
 from core.data import datasets
 from core.data.datasets import DataOptions, DatasetInfo, DatasetReport
-from core.errors import Problem, WorkbenchError, refusal
+from core.errors import Problem, WorkbenchError, excerpt, refusal
 from core.models import catalog, memory
 from core.models.downloads import Downloads, DownloadStatus
 from core.settings import LoadSettings, Precision, SamplingSettings
@@ -203,6 +203,14 @@ class Workbench(AbstractContextManager["Workbench"]):
                 self.load_model(*remembered, report)
             except WorkbenchError:
                 log.exception("the remembered model cannot be loaded")  # the page starts all the same
+
+    def module_names(self) -> list[str]:
+        """Short names of the loaded model's linear layers, which an adapter can be put on; none without a model."""
+        if self._loaded is None:
+            return []
+        from core.adapters.methods import module_names
+
+        return module_names(self._loaded.model)
 
     def sampling_defaults(self) -> SamplingSettings:
         """The starting values for answers: the loaded model's own, else ours."""
@@ -383,9 +391,9 @@ class Workbench(AbstractContextManager["Workbench"]):
 
     def system_prompt(self, typed: str | None, character: Character | None, adapter: str | None) -> SystemPrompt:
         """The system prompt in force for an adapter (None = base) and where it comes from."""
-        card = None
-        if adapter and any(info.name == adapter for info in self.adapters()):
-            card = store.find_adapter(self.workspace, adapter).card
+        cards = {info.name: info.card for info in self.adapters()}
+        cards |= {applied.name: applied.card for applied in self._engine.applied} if self._engine else {}
+        card = cards.get(adapter) if adapter else None
         default = template_system_prompt(self._loaded.tokenizer) if self._loaded else ""
         return effective_system_prompt(typed, character, card, default)
 
@@ -421,9 +429,10 @@ class Workbench(AbstractContextManager["Workbench"]):
     def _require_model(self, name: str | None = None) -> LoadedModel:
         """The model in memory; with a name, only where it is that one."""
         loaded = self._loaded
-        if loaded is None or (name is not None and loaded.info.name != name):
-            wanted = name or "–"
-            raise refusal("A03_no_model", wanted=wanted, loaded=loaded.info.name if loaded else "–")
+        if loaded is None:
+            raise refusal("A03_no_model")
+        if name is not None and loaded.info.name != name:
+            raise refusal("A03_other_model", wanted=excerpt(name), loaded=loaded.info.name)
         return loaded
 
     def _require_engine(self) -> Engine:

@@ -12,7 +12,6 @@ from typing import Any
 import gradio as gr
 
 from core.i18n import Language, text
-from core.training.history import RunSummary
 from core.training.progress import Snapshot
 from core.workbench import Workbench
 from webui import charts, run_views
@@ -21,7 +20,7 @@ from webui.wiring import RAW, Wiring
 
 ACTIVE_TICK_S = 1.0
 DRAWN = 13  # outputs of `show_run`: LivePanel.shown, the timer, what was seen, the run in progress
-IDLE_TICK_S = 4.0  # how soon another tab notices that a run has begun
+IDLE_TICK_S = 2.0  # how soon another tab notices that a run has begun
 
 
 @dataclass(frozen=True)
@@ -160,7 +159,7 @@ def tick(workbench: Workbench, lang: Language, seen: Seen) -> list[Any]:
 def show_run(workbench: Workbench, lang: Language, run_id: str | None) -> list[Any]:
     """A run as it stands: the wished one, else the one in progress, else the newest."""
     active = workbench.active_run()
-    runs = _runs(workbench, active)
+    runs = workbench.runs()
     known = [run.run_id for run in runs]
     chosen = next((wish for wish in (run_id, active, *known) if wish in known), None)
     timer = gr.Timer(ACTIVE_TICK_S if active else IDLE_TICK_S)
@@ -169,14 +168,6 @@ def show_run(workbench: Workbench, lang: Language, run_id: str | None) -> list[A
     snapshot = workbench.snapshot(chosen)
     choice = gr.update(choices=run_views.run_choices(runs, lang), value=chosen)
     return [*draw(workbench, snapshot, lang), choice, timer, Seen(chosen, snapshot.version, lang, active), active]
-
-
-def _runs(workbench: Workbench, active: str | None) -> list[RunSummary]:
-    """All runs; the one in progress is among them from its first moment, before it has a file."""
-    runs = workbench.runs()
-    if active and all(run.run_id != active for run in runs):
-        runs = [RunSummary.of(workbench.snapshot(active)), *runs]
-    return runs
 
 
 def draw(workbench: Workbench, snapshot: Snapshot, lang: Language) -> list[Any]:

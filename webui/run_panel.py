@@ -23,7 +23,7 @@ from webui.dataset_panel import LAST_ONLY, DatasetPanel, options_from
 from webui.fields import build_fields, settings_from
 from webui.wiring import RAW, Wiring
 
-TARGETS = ("all-linear", "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+ALL_LAYERS = "all-linear"
 METHOD = tuple(name for name in fields_of(MethodSettings) if name != "target_modules")
 TRAINING = tuple(fields_of(TrainingSettings))
 FIELDS_BEFORE_SETTINGS = 3  # name, targets, prompts
@@ -106,9 +106,8 @@ def _build_settings(wiring: Wiring, advanced: bool) -> dict[str, Any]:
 
 
 def _build_choices(wiring: Wiring) -> tuple[gr.Dropdown, gr.Textbox]:
-    choices = [(name, name) for name in TARGETS]
     targets = gr.Dropdown(
-        choices, value=["all-linear"], multiselect=True, allow_custom_value=True, elem_id="run-target_modules"
+        [ALL_LAYERS], value=[ALL_LAYERS], multiselect=True, allow_custom_value=True, elem_id="run-target_modules"
     )
     words = "settings.MethodSettings.target_modules"
     wiring.say(targets, label=f"{words}.label", info=f"{words}.help")
@@ -123,9 +122,15 @@ def connect(wiring: Wiring) -> None:
     inputs, planned = [*data.inputs, *panel.form], panel.planned
     wiring.on(panel.changed, show_plan, inputs, planned, **LAST_ONLY)
     wiring.on(panel.name.change, check_name, [panel.name, data.name], [panel.start, panel.name_check], **LAST_ONLY)
+    wiring.on(wiring.shared["tab-training"].select, show_targets, [], [panel.targets])
     wiring.on(panel.mode.change, show_mode, [panel.mode], [panel.advanced], **RAW)
     cleared = wiring.on(panel.reset.click, reset_settings, [], panel.form[1:])
     wiring.on(cleared.then, show_plan, inputs, planned, **RAW)
+
+
+def show_targets(workbench: Workbench, lang: Language) -> Any:
+    """The layers that the loaded model offers."""
+    return gr.update(choices=[ALL_LAYERS, *workbench.module_names()])
 
 
 def show_mode(workbench: Workbench, lang: Language, mode: str) -> Any:
@@ -137,7 +142,7 @@ def reset_settings(workbench: Workbench, lang: Language) -> list[Any]:
     method, training = fields_of(MethodSettings), fields_of(TrainingSettings)
     specs = [*(method[name] for name in METHOD), *(training[name] for name in TRAINING)]
     defaults = ["auto" if spec.boolean and spec.automatic else spec.default for spec in specs]
-    return [["all-linear"], "", *(gr.update(value=value) for value in defaults)]
+    return [[ALL_LAYERS], "", *(gr.update(value=value) for value in defaults)]
 
 
 def spec_from(base: str, precision: str, values: Sequence[Any]) -> RunSpec:

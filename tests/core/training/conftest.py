@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,18 @@ import pytest
 from core.training.events import Event, StepDone
 from core.training.spec import RunSpec
 from core.workspace import Workspace
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """The test's own thread computes with as many threads as the runs of `spec_of`: logits depend on it bit by bit."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
 
 COLORS = ["red", "blue", "green", "white", "black", "pink", "grey", "gold"]
 

@@ -1,0 +1,205 @@
+"""Every event of the real page: private, guarded, and answering whatever a browser could send with the error contract.
+
+The page is built over a real workbench with the tiny model, an adapter, a data set and a conversation. Handlers are
+found on the page, so one that is added later is tested without being named here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import shutil
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import orjson
+import pytest
+from gradio.state_holder import SessionState
+
+from core.chat import conversations as talk
+from core.errors import WorkbenchError
+from core.settings import LoadSettings
+from core.workbench import Workbench
+from core.workspace import Workspace
+from tests.core.adapters.building import save_random_adapter
+from webui import notices
+from webui.page import build_page
+
+BAD = [None, float("nan"), True, "", "../../x", "x" * 10_000, ["../x", 5], {"a": [1]}, "\ud800", 2**80]
+# The only functions of the page that are not guarded: they choose and switch the language, call nothing of the
+# workbench and take any value (`notices.language_of`, `page.preferred_language`).
+UNGUARDED = {"_wire_language.<locals>.choose", "_wire_language.<locals>.<lambda>"}
+YIELDS = 3  # of an answer: then the browser goes away, which cancels it
+GOOD = {
+    "model-name": "tiny",
+    "adapter-name": "judge",
+    "adapter-new-name": "../x",
+    "dataset-name": "rows.jsonl",
+    "run-name": "first",
+    "chat-columns": ["", "judge"],
+    "chat-message": "Hello",
+    "chat-title": "Foxes",
+    "preset-name": "mine",
+    "character-name": "Momo",
+    "sampling-max_new_tokens": 2,
+}
+
+
+@dataclass(frozen=True)
+class Handler:
+    """A guarded handler of the page: gradio's entry for it, and the name of the function behind it."""
+
+    entry: Any
+    function: Any
+
+    @property
+    def name(self) -> str:
+        plain = self.function.func if isinstance(self.function, partial) else self.function
+        return f"{plain.__module__}.{plain.__qualname__}"
+
+    @property
+    def event(self) -> Any:
+        """The kind of event data that it takes after the language, if any."""
+        return inspect.signature(self.entry.fn).parameters.get("event")
+
+
+@dataclass
+class Scene:
+    workbench: Workbench
+    page: gr.Blocks
+    conversation: talk.Conversation
+    bugs: list[str]
+    notices: list[str]
+
+    def handlers(self) -> list[Handler]:
+        """One of each function; the four panes share theirs."""
+        found = {}
+        for entry in self.page.fns.values():
+            if entry.fn and _is_guarded(entry.fn):
+                handler = Handler(entry, inspect.getclosurevars(entry.fn).nonlocals["handler"])
+                found.setdefault((handler.name, len(entry.inputs)), handler)
+        return list(found.values())
+
+    def values(self, handler: Handler) -> list[Any]:
+        """What a page sends that is in order; states as gradio looks them up."""
+        return [self._value(component) for component in handler.entry.inputs]
+
+    def _value(self, component: Any) -> Any:
+        if getattr(component, "storage_key", None) == "workbench.conversation" or component.elem_id == "chat-list":
+            return self.conversation.id
+        return GOOD.get(component.elem_id or "", component.value)
+
+    def restore(self) -> None:
+        """What a handler may have taken away is there again."""
+        self.workbench.conversations.save(self.conversation)
+        if self.workbench.model_status() is None:
+            self.workbench.load_model("tiny", LoadSettings(precision="fp32"))
+
+    def call(self, handler: Handler, values: list[Any]) -> None:
+        """Call a handler as gradio does and send what it returns, up to the bytes of the answer."""
+        try:
+            result = handler.entry.fn(*values)
+            steps = islice(result, YIELDS) if inspect.isgenerator(result) else [result]
+            for step in steps:
+                self._send(handler, step)
+            if inspect.isgenerator(result):
+                result.close()
+        except gr.Error as error:
+            orjson.dumps(str(error))
+
+    def _send(self, handler: Handler, step: Any) -> None:
+        predictions = [step] if len(handler.entry.outputs) == 1 else step
+        if handler.entry.outputs:
+            state = SessionState(self.page)
+            sent = asyncio.run(self.page.postprocess_data(handler.entry, predictions, state))
+            orjson.dumps(sent, default=str, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+@pytest.fixture(scope="module")
+def scene(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    from transformers import AutoModelForCausalLM
+
+    workspace = Workspace(tmp_path_factory.mktemp("every-handler"))
+    workspace.create()
+    shutil.copytree(tiny_model_dir, workspace.models / "tiny")
+    save_random_adapter(AutoModelForCausalLM.from_pretrained(tiny_model_dir), workspace.adapters / "judge", 1)
+    rows = ['{"prompt": "Who?", "completion": "{{name}}"}'] * 4
+    (workspace.datasets / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    with Workbench(workspace) as workbench, _nothing_goes_out():
+        page = build_page(workbench, "en")
+        said = talk.add_turn(workbench.conversations.new(model="tiny"), "Hello")
+        conversation = talk.add_answer(said, talk.BASE, talk.Answer(text="Hi", adapter=None))
+        with _watched() as (bugs, shown):
+            yield Scene(workbench, page, conversation, bugs, shown)
+
+
+@contextmanager
+def _nothing_goes_out() -> Iterator[None]:
+    """No download, no run: everything before the thread that would do it is real."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("core.models.downloads.Downloads._run", lambda self, work: None)
+        patch.setattr("core.training.runner.Runner._work", lambda self, active, *_: setattr(self, "_active", None))
+        yield
+
+
+@contextmanager
+def _watched() -> Iterator[tuple[list[str], list[str]]]:
+    """Bugs (failures that are no refusal) as they reach the notices, and the notices that would be shown."""
+    bugs: list[str] = []
+    shown: list[str] = []
+    real_notice = notices.notice
+
+    def notice(error: Exception, lang: Any) -> gr.Error:
+        if not isinstance(error, WorkbenchError):
+            bugs.append("".join(traceback.format_exception(error)[-3:]))
+        return real_notice(error, lang)
+
+    def show(message: str, title: str, *_: Any, **__: Any) -> None:
+        shown.append(orjson.dumps([message, title]).decode())  # as it goes to the browser
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(notices, "notice", notice)
+        patch.setattr("gradio.helpers.log_message", show)
+        yield bugs, shown
+
+
+def _is_guarded(function: Any) -> bool:
+    return function.__qualname__ in ("guarded.<locals>.call", "guarded.<locals>.stream")
+
+
+def test_every_function_of_the_page_is_private_and_guarded(scene: Scene) -> None:
+    entries = scene.page.fns.values()
+    assert [entry.name for entry in entries if entry.api_visibility != "private"] == []
+    unguarded = {entry.fn.__qualname__ for entry in entries if entry.fn and not _is_guarded(entry.fn)}
+    assert unguarded == UNGUARDED
+    assert len(scene.handlers()) > 40
+
+
+@pytest.mark.parametrize("bad", BAD, ids=lambda value: repr(value)[:12])
+def test_no_value_of_any_input_of_any_handler_makes_a_bug(scene: Scene, bad: Any) -> None:
+    found = []
+    for handler in scene.handlers():
+        kinds = handler.entry.inputs
+        for position, component in enumerate(kinds):
+            if isinstance(component, gr.State):
+                continue  # never comes from the browser
+            scene.restore()
+            values = scene.values(handler)
+            values[position] = bad
+            if handler.event:
+                kind = handler.entry.fn.__annotations__["event"]
+                values.insert(1, kind(None, {"index": bad, "value": bad, "row_value": bad}))
+            scene.bugs.clear()
+            try:
+                scene.call(handler, values)
+            except Exception as error:
+                scene.bugs.append("".join(traceback.format_exception(error)[-3:]))
+            found += [f"{handler.name}[{position}]: {bug}" for bug in scene.bugs]
+    assert not found, "\n\n".join([f"{len(found)} bugs", *found[:12]])
