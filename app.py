@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 COMMANDS = ("serve", "train", "check", "chat", "models", "datasets", "adapters", "runs")
 DEFAULT_PORT = 7860
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 # Before any library reads them: nothing leaves the machine unasked.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -27,6 +29,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 from core import commands  # noqa: E402 - the environment above must come first
 from core.errors import WorkbenchError, refusal  # noqa: E402
 from core.i18n import LANGUAGES, Language, text  # noqa: E402
+from core.models.arrival import write_problem  # noqa: E402
 from core.workspace import Workspace  # noqa: E402
 
 log = logging.getLogger("workbench")
@@ -36,22 +39,36 @@ def main(argv: list[str]) -> int:
     """Run one command; 0 = done, 2 = bad input, 1 = a bug, 130 = interrupted before there was anything to keep."""
     options = parse(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves as Ctrl-C does: what runs is saved first
-    lang: Language = options.lang or "en"
     try:
         workspace = Workspace(options.data_dir.resolve(), tuple(folder.resolve() for folder in options.models_dir))
         _log_to_file(workspace)
         return serve(workspace, options) if options.command == "serve" else commands.run(workspace, options)
     except WorkbenchError as error:
-        problems = [{"code": problem.code, **vars(problem.describe(lang))} for problem in error.problems]
-        told = {"error": {"problems": problems, "total": error.total}}
-        sys.stderr.write(json.dumps(told, ensure_ascii=False) + "\n" if options.json else error.describe(lang) + "\n")
-        return 2
+        return _refuse(error, options)
     except KeyboardInterrupt:
         return 130
-    except Exception:
-        log.exception("bug")
-        sys.stderr.write(text("cli.bug", lang, log=_log_file(options.data_dir)) + "\n")
-        return 1
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            return _own_up(options)
+        return _refuse(write_problem(options.data_dir, 0, error), options)
+    except Exception:  # noqa: BLE001 - logged in full
+        return _own_up(options)
+
+
+def _refuse(error: WorkbenchError, options: argparse.Namespace) -> int:
+    """Say on standard error what was refused, in words or as JSON."""
+    lang: Language = options.lang or "en"
+    problems = [{"code": problem.code, **vars(problem.describe(lang))} for problem in error.problems]
+    told = {"error": {"problems": problems, "total": error.total}}
+    sys.stderr.write(json.dumps(told, ensure_ascii=False) + "\n" if options.json else error.describe(lang) + "\n")
+    return 2
+
+
+def _own_up(options: argparse.Namespace) -> int:
+    """Log the exception at hand in full and say where."""
+    log.exception("bug")
+    sys.stderr.write(text("cli.bug", options.lang or "en", log=_log_file(options.data_dir)) + "\n")
+    return 1
 
 
 def serve(workspace: Workspace, options: argparse.Namespace) -> int:
@@ -89,11 +106,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
         prog="app.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="{" + ",".join(COMMANDS) + "}")
-    _add_serve(subparsers.add_parser("serve", help="serve the page (the default)"))
-    commands.add_parsers(subparsers)
-    for sub in subparsers.choices.values():
-        _add_common(sub)
-    parser.epilog = "\n".join(sub.format_help() for sub in subparsers.choices.values())
+    serving = subparsers.add_parser("serve", help="serve the page (the default)")
+    _add_serve(serving)
+    parsers = [serving, *commands.add_parsers(subparsers)]
+    for each in parsers:
+        _add_common(each)
+    parser.epilog = "\n".join(each.format_help() for each in parsers)
     return parser.parse_args(argv)
 
 
@@ -101,6 +119,9 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; any but loopback needs --auth-file")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"port to listen on (default {DEFAULT_PORT})")
     parser.add_argument("--share", action="store_true", help="also open a public Gradio link; needs --auth-file")
+    parser.add_argument(
+        "--allow-host", metavar="NAME", action="append", default=[], help="one more name people reach this server by"
+    )
     parser.add_argument("--auth-file", type=Path, help="file of user:password lines, one a person")
     parser.add_argument("--load", metavar="MODEL", help="load this base model at start (default: the last one used)")
     parser.add_argument("--no-starter", action="store_true", help="leave an empty models/ empty")

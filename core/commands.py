@@ -15,16 +15,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.errors import WorkbenchError
 from core.i18n import Language, text
 from core.workspace import Workspace
+
+BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {postfix}"
 
 if TYPE_CHECKING:
     from core.training.progress import Snapshot
     from core.workbench import Workbench
 
 
-def add_parsers(subparsers: Any) -> None:
-    """Declare every command's arguments; each parser carries the function that runs it."""
+def add_parsers(subparsers: Any) -> list[argparse.ArgumentParser]:
+    """Declare every command's arguments; each parser carries the function that runs it. Returns the parsers."""
     train = subparsers.add_parser("train", help="train an adapter from a run's YAML file")
     train.add_argument("spec", type=Path, metavar="SPEC.yaml", help="the run, copied from the page or written by hand")
     train.set_defaults(run=_train)
@@ -43,15 +46,17 @@ def add_parsers(subparsers: Any) -> None:
     chat.add_argument("--max-new-tokens", type=int, help="longest answer in tokens")
     chat.set_defaults(run=_chat)
 
+    parsers: list[argparse.ArgumentParser] = [train, check, chat]
     for noun in ("models", "datasets", "adapters", "runs"):
         verbs = subparsers.add_parser(noun, help=f"list {noun}").add_subparsers(dest="verb", required=True)
         listing = verbs.add_parser("list", help=f"list {noun}")
         listing.set_defaults(run=_list, noun=noun)
-        _also_json(listing)
+        parsers.append(listing)
         if noun == "models":
             starter = verbs.add_parser("starter", help="install the starter model where it is missing")
             starter.set_defaults(run=_starter)
-            _also_json(starter)
+            parsers.append(starter)
+    return parsers
 
 
 def run(workspace: Workspace, options: argparse.Namespace) -> int:
@@ -87,13 +92,19 @@ def _train(workspace: Workspace, options: argparse.Namespace) -> int:
 
     spec = read_spec(options.spec)
     with workspace.writer(), Workbench(workspace) as workbench:
-        workbench.load_model(spec.base, spec.load)
-        run_id = workbench.start_run(spec, started_by="command line")
+        workbench.load_model(spec.base, spec.load, remember=False)
+        run_id = workbench.start_run(spec, started_by="command_line")
         snapshot = _follow(workbench, run_id, options)
-    _write(
-        options, dataclasses.asdict(snapshot), [text(f"training.status.{snapshot.status.value}", _language(options))]
-    )
-    return 0 if snapshot.adapter else 2
+    if snapshot.problems:
+        raise WorkbenchError(snapshot.problems)
+    lang = _language(options)
+    if snapshot.reference:
+        sys.stderr.write(text("cli.bug", lang, log=workspace.runs / snapshot.reference) + "\n")
+        return 1
+    status = text(f"training.status.{snapshot.status.value}", lang)
+    kept = text("cli.kept", lang, folder=workspace.adapters / snapshot.adapter) if snapshot.adapter else ""
+    _write(options, dataclasses.asdict(snapshot), [f"{status}. {kept}".strip()])
+    return 0
 
 
 def _follow(workbench: Workbench, run_id: str, options: argparse.Namespace) -> Snapshot:
@@ -109,20 +120,29 @@ def _follow(workbench: Workbench, run_id: str, options: argparse.Namespace) -> S
 
     before = signal.signal(signal.SIGINT, stop)
     try:
-        with tqdm(total=None, unit="step", disable=options.json, dynamic_ncols=True) as bar:
+        with tqdm(total=None, disable=options.json, dynamic_ncols=True, bar_format=BAR) as bar:
             while True:
                 running = not workbench.wait_for_run(timeout_s=0.5)
                 snapshot = workbench.snapshot(run_id)
                 bar.total = snapshot.steps or None
                 bar.n = snapshot.step
                 bar.set_description(text(f"training.phase.{snapshot.phase}", lang) if snapshot.phase else "")
-                if snapshot.losses:
-                    bar.set_postfix_str(f"loss {snapshot.losses[-1][1]:.3f}", refresh=False)
+                bar.set_postfix_str(_figures(snapshot), refresh=False)
                 bar.refresh()
                 if not running:
                     return snapshot
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _figures(snapshot: Snapshot) -> str:
+    """The last loss, the speed and the time left, as far as they are known."""
+    from tqdm import tqdm
+
+    loss = f"loss {snapshot.losses[-1][1]:.3f}" if snapshot.losses else ""
+    speed = f"{snapshot.tokens_per_s:.0f} tokens/s" if snapshot.tokens_per_s else ""
+    left = f"ETA {tqdm.format_interval(snapshot.eta_s)}" if snapshot.eta_s is not None else ""
+    return " · ".join(part for part in (loss, speed, left) if part)
 
 
 def _check(workspace: Workspace, options: argparse.Namespace) -> int:
@@ -147,7 +167,7 @@ def _chat(workspace: Workspace, options: argparse.Namespace) -> int:
     from core.workbench import Workbench
 
     with Workbench(workspace) as workbench:
-        workbench.load_model(options.model, LoadSettings())
+        workbench.load_model(options.model, LoadSettings(), remember=False)
         if options.adapter:
             workbench.apply_adapter(options.adapter)
         wishes = {"seed": options.seed, "max_new_tokens": options.max_new_tokens}
@@ -155,8 +175,9 @@ def _chat(workspace: Workspace, options: argparse.Namespace) -> int:
         defaults = workbench.sampling_defaults().model_dump()
         sampling = SamplingSettings.checked({**defaults, **chosen, **({"do_sample": False} if options.greedy else {})})
         messages: list[Message] = [{"role": "user", "content": options.prompt}]
-        if options.system:
-            messages.insert(0, {"role": "system", "content": options.system})
+        system_prompt = workbench.system_prompt(options.system, None, options.adapter).sent
+        if system_prompt:
+            messages.insert(0, {"role": "system", "content": system_prompt})
         shown = 0
         reply = None
         for replies in workbench.chat([ChatRequest(tuple(messages), sampling, options.adapter)]):
@@ -213,7 +234,3 @@ def _write(options: argparse.Namespace, value: object, lines: list[str]) -> None
 def _language(options: argparse.Namespace) -> Language:
     lang: Language = options.lang or "en"
     return lang
-
-
-def _also_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="machine-readable output")

@@ -32,6 +32,7 @@ from core.training.runner import Runner
 from core.workspace import Workspace, read_json, write_json
 
 if TYPE_CHECKING:
+    from core.adapters.card import AdapterCard
     from core.adapters.store import AdapterInfo
     from core.chat.characters import Character
     from core.chat.engine import ChatRequest, Engine, Stream
@@ -146,8 +147,10 @@ class Workbench(AbstractContextManager["Workbench"]):
 
         return choose_precision(settings, catalog.find_model(self.workspace, name))
 
-    def load_model(self, name: str, settings: LoadSettings, report: Report | None = None) -> ModelStatus:
-        """Put a base model into memory in the place of the one that is there; it is remembered for the next start.
+    def load_model(
+        self, name: str, settings: LoadSettings, report: Report | None = None, *, remember: bool = True
+    ) -> ModelStatus:
+        """Put a base model into memory in the place of the one that is there; `remember` it for the next start.
 
         Raises:
             WorkbenchError: A07 while a run uses the model in memory; what `loader.load` refuses, with the model that
@@ -163,7 +166,8 @@ class Workbench(AbstractContextManager["Workbench"]):
             self._drop_model()
             self._loaded = load(info, settings, report, self.workspace.state)
             self._engine = Engine(self._loaded)
-            write_json(self._last_model_file, {"name": name, "precision": settings.precision})
+            if remember:
+                self._remember(name, settings)
             status = self.model_status()
             assert status is not None
             return status
@@ -391,13 +395,18 @@ class Workbench(AbstractContextManager["Workbench"]):
 
     def system_prompt(self, typed: str | None, character: Character | None, adapter: str | None) -> SystemPrompt:
         """The system prompt in force for an adapter (None = base) and where it comes from."""
-        cards = {info.name: info.card for info in self.adapters()}
-        cards |= {applied.name: applied.card for applied in self._engine.applied} if self._engine else {}
-        card = cards.get(adapter) if adapter else None
+        card = self._card_of(adapter) if adapter else None
         default = template_system_prompt(self._loaded.tokenizer) if self._loaded else ""
         return effective_system_prompt(typed, character, card, default)
 
     # ---- inside ----
+
+    def _card_of(self, adapter: str) -> AdapterCard | None:
+        """The card of an applied adapter, that of a run in progress included, else of one in `loras/`."""
+        for applied in self._engine.applied if self._engine else ():
+            if applied.card and adapter in (applied.name, applied.card.name):
+                return applied.card
+        return next((info.card for info in self.adapters() if info.name == adapter), None)
 
     @cached_property
     def _planner(self) -> Planner:
@@ -408,6 +417,12 @@ class Workbench(AbstractContextManager["Workbench"]):
     @property
     def _last_model_file(self) -> Path:
         return self.workspace.state / "last_model.json"
+
+    def _remember(self, name: str, settings: LoadSettings) -> None:
+        try:
+            write_json(self._last_model_file, {"name": name, "precision": settings.precision})
+        except OSError:
+            log.warning("the loaded model cannot be remembered for the next start", exc_info=True)
 
     def _remembered(self) -> tuple[str, LoadSettings] | None:
         try:

@@ -13,6 +13,7 @@ import gradio as gr
 from core.i18n import Language, text
 from core.workbench import Workbench
 from webui import model_views
+from webui.incoming import first_cell
 from webui.views import note
 from webui.wiring import RAW, Wiring
 
@@ -114,8 +115,10 @@ def show_adapters(workbench: Workbench, lang: Language, name: str | None) -> lis
     return [table, gr.update(choices=names, value=chosen), ""]
 
 
-def pick_adapter(workbench: Workbench, lang: Language, event: gr.SelectData) -> Any:
-    return gr.update(value=str(event.row_value[0]))
+def pick_adapter(workbench: Workbench, lang: Language, event: gr.EventData) -> Any:
+    """The adapter of the row that was clicked."""
+    name = first_cell(event)
+    return gr.update(value=name) if name in [info.name for info in workbench.adapters()] else gr.skip()
 
 
 def apply_adapter(workbench: Workbench, lang: Language, name: str | None) -> list[Any]:
@@ -132,10 +135,11 @@ def show_details(workbench: Workbench, lang: Language, name: str | None) -> str:
     return model_views.adapter_details(workbench.adapter_details(name or ""), lang)
 
 
-def rename_adapter(workbench: Workbench, lang: Language, name: str | None, new_name: str) -> list[Any]:
+def rename_adapter(workbench: Workbench, lang: Language, name: str | None, new_name: str | None) -> list[Any]:
     """Rename; the new name's box is emptied."""
-    workbench.rename_adapter(name or "", new_name.strip())
-    return [*show_adapters(workbench, lang, new_name.strip()), ""]
+    wish = (new_name or "").strip()
+    workbench.rename_adapter(name or "", wish)
+    return [*show_adapters(workbench, lang, wish), ""]
 
 
 def ask_delete(workbench: Workbench, lang: Language, name: str | None) -> list[Any]:

@@ -18,6 +18,7 @@ from core.errors import WorkbenchError
 from core.i18n import Language, text
 from core.workbench import Workbench
 from webui import dataset_views
+from webui.incoming import checked_type
 from webui.views import note
 from webui.wiring import RAW, Wiring
 
@@ -153,6 +154,8 @@ def options_from(names: str | None, values: Sequence[Any]) -> tuple[str | None, 
         WorkbenchError: H01 for a value that no form can hold.
     """
     name, format_name, system_prompt, skip, *filled = values
+    checked_type(name, "dataset")
+    checked_type(names, "placeholders")
     placeholders = {key: value for key, value in zip((names or "").splitlines(), filled, strict=False) if value}
     chosen = {
         "format": None if format_name == "auto" else format_name,

@@ -87,8 +87,8 @@ def show_gguf_files(workbench: Workbench, lang: Language) -> Any:
     return gr.update(choices=names, value=names[0] if names else None, interactive=bool(names))
 
 
-def look_up(workbench: Workbench, lang: Language, source: str, repo_id: str) -> str:
-    return model_views.remote_info(workbench.describe_remote(source, repo_id.strip()), lang)
+def look_up(workbench: Workbench, lang: Language, source: str | None, repo_id: str | None) -> str:
+    return model_views.remote_info(workbench.describe_remote(source or "", (repo_id or "").strip()), lang)
 
 
 def start_starter(workbench: Workbench, lang: Language) -> list[Any]:
@@ -96,8 +96,8 @@ def start_starter(workbench: Workbench, lang: Language) -> list[Any]:
     return show_download(workbench, lang)
 
 
-def start_download(workbench: Workbench, lang: Language, source: str, repo_id: str) -> list[Any]:
-    workbench.start_download(source, repo_id.strip())
+def start_download(workbench: Workbench, lang: Language, source: str | None, repo_id: str | None) -> list[Any]:
+    workbench.start_download(source or "", (repo_id or "").strip())
     return show_download(workbench, lang)
 
 

@@ -21,6 +21,7 @@ from webui import adapter_panel, get_model_panel, model_views
 from webui.adapter_panel import AdapterPanel
 from webui.background import reported
 from webui.fields import build_fields
+from webui.incoming import first_cell
 from webui.views import note
 from webui.wiring import RAW, Wiring
 
@@ -98,7 +99,9 @@ def connect(wiring: Wiring) -> None:
     adapter_panel.connect(wiring, after=loads)
 
 
-def show_tab(workbench: Workbench, lang: Language, name: str | None, precision: str, adapter: str | None) -> list[Any]:
+def show_tab(
+    workbench: Workbench, lang: Language, name: str | None, precision: str | None, adapter: str | None
+) -> list[Any]:
     """Everything the tab shows, in one answer: models, the choice, adapters, GGUF files, the download."""
     models = show_models(workbench, lang, name)
     return [
@@ -128,7 +131,7 @@ def _loadable(models: list[ModelInfo]) -> list[str]:
     return [info.name for info in models if info.loadable]
 
 
-def show_choice(workbench: Workbench, lang: Language, name: str | None, precision: str) -> list[str]:
+def show_choice(workbench: Workbench, lang: Language, name: str | None, precision: str | None) -> list[str]:
     """What the precision becomes for the chosen model, and what is wrong with the model."""
     info = next((entry for entry in workbench.models() if entry.name == name), None)
     if info is None:
@@ -140,12 +143,13 @@ def show_choice(workbench: Workbench, lang: Language, name: str | None, precisio
     return [model_views.precision_note(choice, lang), model_views.model_problems(info, lang)]
 
 
-def pick_model(workbench: Workbench, lang: Language, event: gr.SelectData) -> Any:
+def pick_model(workbench: Workbench, lang: Language, event: gr.EventData) -> Any:
     """The model of the row that was clicked."""
-    return gr.update(value=str(event.row_value[0]).removeprefix("● "))
+    name = first_cell(event).removeprefix("● ")
+    return gr.update(value=name) if name in [info.name for info in workbench.models()] else gr.skip()
 
 
-def load_model(workbench: Workbench, lang: Language, name: str | None, precision: str) -> Iterator[list[Any]]:
+def load_model(workbench: Workbench, lang: Language, name: str | None, precision: str | None) -> Iterator[list[Any]]:
     settings = LoadSettings.checked({"precision": precision})
     work = reported(lambda report: workbench.load_model(name or "", settings, report), "load-model")
     yield from _with_progress(work, workbench, lang, name)

@@ -17,6 +17,7 @@ import gradio as gr
 from core.errors import ProblemText, WorkbenchError
 from core.i18n import LANGUAGES, Language, text
 from core.workbench import Workbench
+from webui.incoming import received, received_event
 
 log = logging.getLogger("workbench.page")
 NOTICE_SECONDS = 20
@@ -26,27 +27,34 @@ def guarded(handler: Callable[..., Any], workbench: Workbench) -> Callable[..., 
     """What gradio calls for `handler(workbench, lang, *values)`: its failures become notices in the page's language.
 
     Works for plain functions and for generators. A handler whose third parameter is annotated with one of gradio's
-    event data (`gr.EditData` …) gets it there, before the values.
+    event data (`gr.EventData`) gets it there, before the values.
     """
+    event = _event_data(handler)
+    first = 3 if event else 2  # the number of the first parameter that takes a value
+
+    def arguments(values: tuple[Any, ...]) -> list[Any]:
+        events = [received_event(value) for value in values[: first - 2]]
+        return [*events, *received(handler, values[first - 2 :], first)]
+
     if inspect.isgeneratorfunction(handler):
 
         def stream(lang: object, *values: Any) -> Iterator[Any]:
             language = language_of(lang)
             try:
-                yield from handler(workbench, language, *values)
+                yield from handler(workbench, language, *arguments(values))
             except Exception as error:
                 raise notice(error, language) from error
 
-        return _asking_for(_event_data(handler), stream)
+        return _asking_for(event, stream)
 
     def call(lang: object, *values: Any) -> Any:
         language = language_of(lang)
         try:
-            return handler(workbench, language, *values)
+            return handler(workbench, language, *arguments(values))
         except Exception as error:
             raise notice(error, language) from error
 
-    return _asking_for(_event_data(handler), call)
+    return _asking_for(event, call)
 
 
 def _event_data(handler: Callable[..., Any]) -> type[gr.EventData] | None:

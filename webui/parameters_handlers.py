@@ -139,8 +139,11 @@ def _uploaded(path: Any) -> tuple[bytes, str]:
     """Content and name of a file that gradio took in; it has checked that the path is one of its own."""
     if not isinstance(path, str):
         raise refusal("H01_nothing_chosen", Place(field="file"))
-    with Path(path).open("rb") as file:
-        return file.read(MAX_IMPORT_BYTES), Path(path).name
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(MAX_IMPORT_BYTES), Path(path).name
+    except OSError as error:  # gradio forgets uploads after a while
+        raise refusal("D45_file_unreadable", Place(field="file"), reason=error.strerror or "") from error
 
 
 def _usable(values: Any) -> bool:

@@ -21,6 +21,7 @@ from core.workspace import free_name
 from webui import run_views
 from webui.dataset_panel import LAST_ONLY, DatasetPanel, options_from
 from webui.fields import build_fields, settings_from
+from webui.incoming import checked_type
 from webui.wiring import RAW, Wiring
 
 ALL_LAYERS = "all-linear"
@@ -133,7 +134,7 @@ def show_targets(workbench: Workbench, lang: Language) -> Any:
     return gr.update(choices=[ALL_LAYERS, *workbench.module_names()])
 
 
-def show_mode(workbench: Workbench, lang: Language, mode: str) -> Any:
+def show_mode(workbench: Workbench, lang: Language, mode: str | None) -> Any:
     return gr.update(visible=mode == "advanced")
 
 
@@ -154,6 +155,8 @@ def spec_from(base: str, precision: str, values: Sequence[Any]) -> RunSpec:
     data, form = values[:-FORM_SIZE], values[-FORM_SIZE:]
     dataset, options = options_from(data[0], data[1:])
     name, targets, prompts, *numbers = form
+    checked_type(name, "name")
+    checked_type(prompts, "sample_prompts")
     method = settings_from(MethodSettings, METHOD, numbers[: len(METHOD)])
     fields: dict[str, Any] = {
         "name": (name or "").strip(),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import socket
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +41,15 @@ RESPONSE_HEADERS = [
 class RequestGuard:
     """ASGI middleware: refuses a request with 403 unless it comes from this server's own page.
 
-    `loopback` says whether the server listens on this machine only; then only its own names are answered.
+    `loopback` says whether the server listens on this machine only; then only its own names are answered, and those in
+    `names`, by which a proxy or the local network knows it.
     """
 
-    def __init__(self, app: App, loopback: bool, share: bool = False) -> None:
+    def __init__(self, app: App, loopback: bool, share: bool = False, names: Collection[str] = ()) -> None:
         self.app = app
         self.loopback = loopback
         self.share = share
+        self.names = {name.lower() for name in names}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -74,14 +76,16 @@ class RequestGuard:
         if method in READING_METHODS:
             return None
         origin = headers.get("origin")
-        if origin is not None and origin.split("://", 1)[-1] != host:
-            return "foreign Origin"
+        if origin is not None:
+            source = origin.split("://", 1)[-1]
+            if source != host and _host_name(source) not in self.names:  # a proxy may not hand its own name on
+                return "foreign Origin"
         if headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
             return "cross-site request"
         return None
 
     def _known_host(self, name: str) -> bool:
-        if name in LOOPBACK_NAMES:
+        if name in LOOPBACK_NAMES or name in self.names:
             return True
         if self.share and name.endswith(SHARE_SUFFIX):
             return True

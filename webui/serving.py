@@ -23,7 +23,7 @@ def serve_page(workbench: Workbench, options: argparse.Namespace, users: list[tu
     page = build_page(workbench, options.lang)
     page.queue(max_size=64, default_concurrency_limit=8, api_open=False)
     workspace = workbench.workspace
-    guard = Middleware(RequestGuard, loopback=is_loopback(options.host), share=options.share)
+    guard = Middleware(RequestGuard, is_loopback(options.host), options.share, options.allow_host)
     _, local_url, share_url = page.launch(
         server_name=options.host,
         server_port=options.port,

@@ -2,8 +2,9 @@
 
 Owns the queue, what is answered together, and the thread. Requests that are submitted together (base and adapters
 side by side) are one batch; groups that wait at the same time join it, up to `MAX_ROWS` rows. A group that comes while
-others are answered is answered between their steps, so nobody waits for a long answer to end. Applying and removing
-adapters happens on the same thread, between two steps: an answer begun with an adapter ends with it.
+others are answered is answered between their steps, so nobody waits for a long answer to end; only a beam search is one
+step, from its beginning to its end or its cancelling. Applying and removing adapters happens on the same thread,
+between two steps: an answer begun with an adapter ends with it.
 
     submit → prompt fitted (caller's thread) → queue → batch → decode step by step → Stream → caller
 

@@ -15,7 +15,6 @@ Role = Literal[
     "assistant",  # the model: the only role that is trained
     "tool",  # what a tool answered
 ]
-ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool")
 
 
 class Message(TypedDict):

@@ -2,13 +2,13 @@
 
 Owns making a twin. A twin shares every parameter and buffer with the tree it was made of, so it costs no weight memory;
 its modules, hooks, configuration and train/eval flags are its own. Wrapping a twin (adapters) leaves the pristine tree
-as it was. What a method trains in place must be copied first (`own_copy`): a write to a shared tensor reaches them all.
+as it was. A write in place to a shared tensor reaches every tree: what is trained on a twin must be tensors of its own.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
@@ -23,21 +23,6 @@ def make_twin(model: nn.Module) -> Any:
     """
     shared: dict[int, Any] = {id(tensor): tensor for _, tensor in weights_of(model)}
     return copy.deepcopy(model, shared)
-
-
-def own_copy(model: nn.Module, names: Iterable[str]) -> None:
-    """Give a twin tensors of its own for the named parameters, so that training them in place reaches no other tree.
-
-    Parameters that were one tensor (tied) become one new tensor.
-    """
-    copies: dict[int, nn.Parameter] = {}
-    for name in names:
-        owner_name, _, attribute = name.rpartition(".")
-        owner = model.get_submodule(owner_name)
-        old = getattr(owner, attribute)
-        if id(old) not in copies:
-            copies[id(old)] = nn.Parameter(old.detach().clone(), requires_grad=old.requires_grad)
-        setattr(owner, attribute, copies[id(old)])
 
 
 def weights_of(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:

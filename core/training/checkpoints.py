@@ -7,7 +7,8 @@ Owns their folders, manifests, random-generator state and rotation:
         optimizer.pt, scheduler.pt, rng_state.pth, trainer_state.json
         manifest.json       written last: step, versions, hashes of data and of every file
 
-Tensors of optimizer and generators are read back with `weights_only=True`; nothing here is ever unpickled freely.
+Optimizer, scheduler and generators are saved as tensors and plain values, so that `weights_only=True` reads them; so
+far only the adapter is read back.
 Which step is saved when, and which one is best, is decided by the run.
 """
 

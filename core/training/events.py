@@ -21,7 +21,6 @@ from core.training.plan import Plan
 Phase = Literal[
     "reading", "checking", "rendering", "planning", "preparing", "training", "evaluating", "sampling", "saving"
 ]
-PHASES: tuple[Phase, ...] = get_args(Phase)
 StopReason = Literal["asked", "not_finite", "disk_full"]
 
 

@@ -60,6 +60,14 @@ def test_a_server_for_others_answers_to_addresses_but_not_to_foreign_names() -> 
     assert guard.refused("GET", {"host": "evil.example:7860"}) is not None
 
 
+def test_a_name_of_a_proxy_is_answered_only_when_it_was_named() -> None:
+    guard = RequestGuard(answered, loopback=True, names=["Lora.example.com"])
+    assert guard.refused("GET", {"host": "lora.example.com"}) is None
+    assert guard.refused("POST", {**HERE, "origin": "https://lora.example.com"}) is None
+    assert guard.refused("POST", {**HERE, "origin": "https://evil.example"}) is not None
+    assert guard.refused("GET", {"host": "box.example.com"}) is not None
+
+
 def test_the_public_link_is_answered_only_when_it_was_asked_for() -> None:
     link = {"host": "abc.gradio.live"}
     assert RequestGuard(answered, loopback=True, share=True).refused("GET", link) is None

@@ -1,0 +1,167 @@
+"""The command line: what it prints, what it exits with, and that it is the page's own core."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import app
+from core.training.spec import RunSpec, write_spec
+from core.workspace import Workspace
+from tests.browser.conftest import write_rows
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(workspace_with_tiny: Workspace, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """Run a command over a data directory with the tiny model; gives exit status, standard output and error."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+
+    def command(*words: str) -> tuple[int, str, str]:
+        status = app.main([*words, "--data-dir", str(workspace_with_tiny.root)])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    yield command
+    for handler in set(root.handlers) - set(before):
+        root.removeHandler(handler)
+        handler.close()
+    logging.captureWarnings(False)
+
+
+def a_spec(workspace: Workspace, **changes: Any) -> str:
+    write_rows(workspace.datasets / "sums.json", 12)
+    values = {
+        "name": "sums",
+        "base": "tiny",
+        "dataset": "sums.json",
+        "training": {"epochs": 1, "threads": 1},
+        **changes,
+    }
+    file = workspace.root / "spec.yaml"
+    write_spec(file, RunSpec.checked(values))
+    return str(file)
+
+
+def test_a_run_trains_and_a_chat_uses_its_adapter(run: Run, workspace_with_tiny: Workspace) -> None:
+    status, out, _ = run("train", a_spec(workspace_with_tiny), "--json")
+    assert status == 0
+    assert json.loads(out)["adapter"] == "sums"
+    status, out, _ = run("adapters", "list", "--json")
+    assert [adapter["name"] for adapter in json.loads(out)] == ["sums"]
+    asked = (
+        "chat",
+        "--model",
+        "tiny",
+        "--adapter",
+        "sums",
+        "--seed",
+        "7",
+        "--max-new-tokens",
+        "5",
+        "What is 1 plus 1?",
+    )
+    first, again = run(*asked, "--json"), run(*asked, "--json")
+    assert first[0] == 0
+    assert json.loads(first[1])["text"] == json.loads(again[1])["text"]
+    assert json.loads(first[1])["seed"] == 7
+    status, out, _ = run(*asked)
+    assert (status, out.strip()) == (0, json.loads(first[1])["text"].strip())
+    assert not (workspace_with_tiny.state / "last_model.json").exists(), "a command leaves the page's choice alone"
+
+
+def test_what_a_run_refuses_is_told_with_status_2(run: Run, workspace_with_tiny: Workspace) -> None:
+    status, _, err = run("train", a_spec(workspace_with_tiny, dataset_sha256="0" * 64))
+    assert status == 2
+    assert "D45" in err
+    status, _, err = run("train", a_spec(workspace_with_tiny, base="absent"), "--json")
+    assert status == 2
+    assert json.loads(err)["error"]["problems"][0]["code"] == "M01"
+
+
+def test_check_lists_every_problem_with_its_line(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    good = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}
+    file.write_text(json.dumps(good) + "\n{broken\n" + json.dumps(good) + "\n[1]\n")
+    status, out, _ = run("check", str(file), "--json")
+    assert status == 2
+    assert {problem["line"] for problem in json.loads(out)["problems"] if problem["severity"] == "error"} >= {2, 4}
+    file.write_text(json.dumps(good) + "\n")
+    status, out, _ = run("check", str(file), "--lang", "zh")
+    assert status == 0
+    assert "格式" in out
+
+
+@pytest.mark.parametrize("noun", ["models", "datasets", "adapters", "runs"])
+def test_lists_are_readable_by_people_and_programs(run: Run, noun: str) -> None:
+    status, out, _ = run(noun, "list", "--json")
+    assert status == 0
+    assert isinstance(json.loads(out), list)
+    assert run(noun, "list")[0] == 0
+
+
+def test_a_missing_file_or_model_is_told_in_the_chosen_language(run: Run) -> None:
+    status, _, err = run("chat", "--model", "absent", "hello", "--lang", "zh")
+    assert status == 2
+    assert "M01" in err
+    assert "模型" in err
+    assert run("check", "/no/such/file.json")[0] == 2
+    assert run("train", "/no/such/spec.yaml")[0] == 2
+
+
+@pytest.mark.parametrize("words", [("--host", "0.0.0.0"), ("--share",), ("serve", "--host", "::")])
+def test_others_are_let_in_only_with_a_password(run: Run, words: tuple[str, ...]) -> None:
+    status, _, err = run(*words)
+    assert status == 2
+    assert "A25" in err
+    assert "--auth-file" in err
+
+
+def test_an_unexpected_failure_is_owned_up_to_with_status_1(
+    run: Run, monkeypatch: pytest.MonkeyPatch, workspace_with_tiny: Workspace
+) -> None:
+    def fall_over(*_: object) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr("core.models.catalog.list_models", fall_over)
+    status, _, err = run("models", "list")
+    assert status == 1
+    log_file = workspace_with_tiny.state / "logs" / "workbench.log"
+    assert str(log_file) in err
+    assert "a bug" in log_file.read_text()
+
+
+def test_a_read_only_or_full_disk_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_space(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("core.commands._list", no_space)
+    monkeypatch.setattr("core.models.catalog.list_models", no_space)
+    status, _, err = run("models", "list")
+    assert status == 2
+    assert "A13" in err
+
+
+def test_help_names_every_command_and_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        app.main(["--help"])
+    assert left.value.code == 0
+    said = capsys.readouterr().out
+    for word in (
+        *app.COMMANDS,
+        "--host",
+        "--auth-file",
+        "--share",
+        "--data-dir",
+        "--models-dir",
+        "--adapter",
+        "--json",
+    ):
+        assert word in said

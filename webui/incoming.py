@@ -1,0 +1,78 @@
+"""What a browser sent, made fit for a handler: whole characters, and of the type that the handler declares.
+
+Every handler can be called with anything, so nothing the page itself would send is taken for granted. Owns plain types
+and what no answer could carry back; what a value may be is checked by `core`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from types import NoneType
+from typing import Any
+
+import gradio as gr
+
+from core.errors import Place, excerpt, refusal
+
+# Annotations that are checked; values of handlers annotated otherwise are checked where they are used.
+_TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "str | None": (str, NoneType),
+    "float | None": (int, float, NoneType),
+}
+_LARGEST_INTEGER = 2**63 - 1
+
+
+def received(handler: Callable[..., Any], values: Sequence[Any], first: int) -> list[Any]:
+    """The values for a handler's parameters from number `first` on.
+
+    Raises:
+        WorkbenchError: H01 for a value of another type than the handler declares.
+    """
+    clean = [whole(value) for value in values]
+    for value, parameter in zip(clean, list(inspect.signature(handler).parameters.values())[first:], strict=False):
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            break
+        checked_type(value, parameter.name, _TYPES.get(str(parameter.annotation), (object,)))
+    return clean
+
+
+def received_event(event: gr.EventData) -> gr.EventData:
+    """Event data whose parts are read with `getattr`: any of them may be missing or of any type."""
+    data = event._data
+    return gr.EventData(event.target, whole(data) if isinstance(data, dict) else {})
+
+
+def first_cell(event: gr.EventData) -> str:
+    """The first cell of the row that was clicked in a table; "" where no such row came."""
+    row = getattr(event, "row_value", None)
+    return row[0] if isinstance(row, list) and row and isinstance(row[0], str) else ""
+
+
+def checked_type(value: Any, name: str, types: tuple[type, ...] = (str, NoneType)) -> Any:
+    """A value of one of these types, by default a text or nothing.
+
+    Raises:
+        WorkbenchError: H01 with what came instead.
+    """
+    if not isinstance(value, types):
+        seen = excerpt(repr(value))
+        raise refusal("H01_not_from_the_page", Place(field=name, excerpt=seen), field=name, seen=seen)
+    return value
+
+
+def whole(value: Any) -> Any:
+    """The value without what would end the stream of answers on its way back.
+
+    Half characters (lone surrogates) become question marks, integers beyond 64 bits become floats, as in a browser.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [whole(entry) for entry in value]
+    if isinstance(value, dict):
+        return {whole(key): whole(entry) for key, entry in value.items()}
+    if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
+        return float(value) if abs(value) < 10**308 else float("inf")
+    return value
