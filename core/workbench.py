@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from core.models import catalog, memory
 from core.models.downloads import Downloads, DownloadStatus
 from core.settings import LoadSettings, Precision, SamplingSettings
 from core.training.runner import Runner
+from core.training.spec import spec_text
 from core.workspace import Workspace, read_json, write_json
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
 
 Report = Callable[[str, float], None]
 """Told a phase (key under `models.phase`) and the share of loading that is done, 0 to 1."""
+
+DOWNLOAD_LEAVES_S = 5.0
 
 log = logging.getLogger("workbench")
 
@@ -86,6 +90,14 @@ class PreviewRow:
         return sum(piece.trained for piece in self.pieces)
 
 
+@dataclass(frozen=True)
+class _Serving:
+    """The base model in memory and the engine that answers with it: there both or not at all."""
+
+    loaded: LoadedModel
+    engine: Engine
+
+
 class Workbench(AbstractContextManager["Workbench"]):
     """One per process. Every method may be called from any thread."""
 
@@ -98,8 +110,8 @@ class Workbench(AbstractContextManager["Workbench"]):
         self.downloads = Downloads()
         self.runner = Runner(workspace)
         self._exclusive = threading.RLock()  # loading, unloading, applying and starting a run exclude each other
-        self._loaded: LoadedModel | None = None
-        self._engine: Engine | None = None
+        self._serving: _Serving | None = None  # read it once into a local: it may be gone at the next look
+        self._reports = datasets.ReportCache(workspace)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -110,6 +122,7 @@ class Workbench(AbstractContextManager["Workbench"]):
         """End the run in progress (its adapter is kept), the download and the engine."""
         self.downloads.cancel()
         self.runner.close()
+        self.downloads.wait(DOWNLOAD_LEAVES_S)
         with self._exclusive:
             self._drop_model()
 
@@ -121,9 +134,10 @@ class Workbench(AbstractContextManager["Workbench"]):
 
     def model_status(self) -> ModelStatus | None:
         """The base model in memory, None where there is none."""
-        loaded = self._loaded
-        if loaded is None:
+        serving = self._serving
+        if serving is None:
             return None
+        loaded = serving.loaded
         return ModelStatus(
             name=loaded.info.name,
             precision=loaded.precision,
@@ -133,7 +147,7 @@ class Workbench(AbstractContextManager["Workbench"]):
             load_s=loaded.load_s,
             memory_before_gb=loaded.memory_before_gb,
             memory_after_gb=loaded.memory_after_gb,
-            applied=tuple(self.applied()),
+            applied=tuple(adapter.name for adapter in serving.engine.applied),
             problems=loaded.problems,
         )
 
@@ -164,8 +178,14 @@ class Workbench(AbstractContextManager["Workbench"]):
             self._refuse_while_training()
             check_before_loading(info, settings)
             self._drop_model()
-            self._loaded = load(info, settings, report, self.workspace.state)
-            self._engine = Engine(self._loaded)
+            loaded = load(info, settings, report, self.workspace.state)
+            try:
+                self._serving = _Serving(loaded, Engine(loaded))
+            except Exception as error:
+                del loaded
+                traceback.clear_frames(error.__traceback__)  # they hold the weights
+                memory.release()
+                raise
             if remember:
                 self._remember(name, settings)
             status = self.model_status()
@@ -210,15 +230,17 @@ class Workbench(AbstractContextManager["Workbench"]):
 
     def module_names(self) -> list[str]:
         """Short names of the loaded model's linear layers, which an adapter can be put on; none without a model."""
-        if self._loaded is None:
+        serving = self._serving
+        if serving is None:
             return []
         from core.adapters.methods import module_names
 
-        return module_names(self._loaded.model)
+        return module_names(serving.loaded.model)
 
     def sampling_defaults(self) -> SamplingSettings:
         """The starting values for answers: the loaded model's own, else ours."""
-        return model_defaults(self._loaded.generation_defaults if self._loaded else {}).settings
+        serving = self._serving
+        return model_defaults(serving.loaded.generation_defaults if serving else {}).settings
 
     # ---- getting a model ----
 
@@ -268,11 +290,12 @@ class Workbench(AbstractContextManager["Workbench"]):
 
     def check_adapter_name(self, name: str) -> Problem | None:
         """Why a new adapter may not be called so; a run that will be saved under the name counts as well."""
-        return store.check_adapter_name(self.workspace, name)
+        return store.check_adapter_name(self.workspace, name, self._promised_names())
 
     def applied(self) -> list[str]:
         """Names of the adapters that chat can use at once."""
-        return [adapter.name for adapter in self._engine.applied] if self._engine else []
+        serving = self._serving
+        return [adapter.name for adapter in serving.engine.applied] if serving else []
 
     def apply_adapter(self, name: str) -> tuple[Problem, ...]:
         """Put an adapter on the base model for chat; applied twice it is there once. Returns warnings.
@@ -314,7 +337,7 @@ class Workbench(AbstractContextManager["Workbench"]):
 
     def rename_adapter(self, old: str, new: str) -> None:
         with self._exclusive:
-            store.rename_adapter(self.workspace, old, new, self._user_of(old))
+            store.rename_adapter(self.workspace, old, new, self._user_of(old), self._promised_names())
 
     def delete_adapter(self, name: str) -> None:
         with self._exclusive:
@@ -331,7 +354,7 @@ class Workbench(AbstractContextManager["Workbench"]):
 
     def dataset_report(self, name: str, options: DataOptions) -> DatasetReport:
         """What a data set holds and what is wrong with it."""
-        return datasets.report(datasets.find_dataset(self.workspace, name), options)
+        return self._reports.report(name, options)
 
     def preview(self, name: str, options: DataOptions, start: int, count: int) -> list[PreviewRow]:
         """`count` rows from `start` (0 = first) as the loaded model will see them, token by token.
@@ -339,7 +362,8 @@ class Workbench(AbstractContextManager["Workbench"]):
         Without a model, or where its template refuses a row, a row is its messages as text.
         """
         examples = self.dataset_report(name, options).examples[start : start + count]
-        return [self._preview_row(example) for example in examples]
+        serving = self._serving
+        return [_preview_row(example, serving.loaded if serving else None) for example in examples]
 
     # ---- training ----
 
@@ -379,9 +403,21 @@ class Workbench(AbstractContextManager["Workbench"]):
         """All runs, newest first."""
         return self.runner.runs()
 
+    def delete_run(self, run_id: str) -> None:
+        """Remove a run with its checkpoints; the adapter it made stays.
+
+        Raises:
+            WorkbenchError: A04 while it is in progress, A30 where there is no such run.
+        """
+        self.runner.delete(run_id)
+
     def snapshot(self, run_id: str) -> Snapshot:
         """Everything that is known of a run so far."""
         return self.runner.snapshot(run_id)
+
+    def run_spec_text(self, run_id: str) -> str:
+        """The exact settings of a run as YAML, with which `train` makes it again."""
+        return spec_text(self.runner.spec(run_id))
 
     # ---- chat ----
 
@@ -396,14 +432,16 @@ class Workbench(AbstractContextManager["Workbench"]):
     def system_prompt(self, typed: str | None, character: Character | None, adapter: str | None) -> SystemPrompt:
         """The system prompt in force for an adapter (None = base) and where it comes from."""
         card = self._card_of(adapter) if adapter else None
-        default = template_system_prompt(self._loaded.tokenizer) if self._loaded else ""
+        serving = self._serving
+        default = template_system_prompt(serving.loaded.tokenizer) if serving else ""
         return effective_system_prompt(typed, character, card, default)
 
     # ---- inside ----
 
     def _card_of(self, adapter: str) -> AdapterCard | None:
         """The card of an applied adapter, that of a run in progress included, else of one in `loras/`."""
-        for applied in self._engine.applied if self._engine else ():
+        serving = self._serving
+        for applied in serving.engine.applied if serving else ():
             if applied.card and adapter in (applied.name, applied.card.name):
                 return applied.card
         return next((info.card for info in self.adapters() if info.name == adapter), None)
@@ -412,7 +450,7 @@ class Workbench(AbstractContextManager["Workbench"]):
     def _planner(self) -> Planner:
         from core.training.preparation import Planner
 
-        return Planner(self.workspace)
+        return Planner(self.workspace, self._reports)
 
     @property
     def _last_model_file(self) -> Path:
@@ -436,45 +474,56 @@ class Workbench(AbstractContextManager["Workbench"]):
         return remembered[1].precision if remembered else "auto"
 
     def _drop_model(self) -> None:
-        if self._engine:
-            self._engine.close()
-        self._engine = self._loaded = None
+        serving, self._serving = self._serving, None
+        if serving:
+            serving.engine.close()
+        del serving
         memory.release()
 
     def _require_model(self, name: str | None = None) -> LoadedModel:
         """The model in memory; with a name, only where it is that one."""
-        loaded = self._loaded
-        if loaded is None:
-            raise refusal("A03_no_model")
+        loaded = self._require_serving().loaded
         if name is not None and loaded.info.name != name:
             raise refusal("A03_other_model", wanted=excerpt(name), loaded=loaded.info.name)
         return loaded
 
     def _require_engine(self) -> Engine:
-        self._require_model()
-        assert self._engine is not None
-        return self._engine
+        return self._require_serving().engine
+
+    def _require_serving(self) -> _Serving:
+        serving = self._serving
+        if serving is None:
+            raise refusal("A03_no_model")
+        return serving
 
     def _refuse_while_training(self) -> None:
-        run_id = self.active_run()
-        if run_id and self._loaded:
-            snapshot = self.snapshot(run_id)
-            raise refusal("A07_model_in_use", run=snapshot.name, model=self._loaded.info.name)
+        self.runner.settle()
+        run, serving = self.runner.active_name(), self._serving
+        if run and serving:
+            raise refusal("A07_model_in_use", run=run, model=serving.loaded.info.name)
 
     def _user_of(self, adapter: str) -> str:
         """What an adapter is applied to just now; "" for nothing."""
-        return self._loaded.info.name if self._loaded and adapter in self.applied() else ""
+        serving = self._serving
+        applied = serving is not None and any(adapter == each.name for each in serving.engine.applied)
+        return serving.loaded.info.name if serving and applied else ""
 
-    def _preview_row(self, example: Example) -> PreviewRow:
-        from core.data.rendering import Piece, preview
+    def _promised_names(self) -> list[str]:
+        """Names of adapters that are still being made."""
+        name = self.runner.active_name()
+        return [name] if name else []
 
-        if self._loaded:
-            try:
-                return PreviewRow(example.line, tuple(preview(self._loaded.tokenizer, example)))
-            except WorkbenchError:
-                log.info("row %s is shown as text: the template refuses it", example.line)
-        pieces = [
-            Piece(f"{message['role']}: {message['content']}\n", message["role"] == "assistant", -1)
-            for message in example.messages
-        ]
-        return PreviewRow(example.line, tuple(pieces))
+
+def _preview_row(example: Example, loaded: LoadedModel | None) -> PreviewRow:
+    from core.data.rendering import Piece, preview
+
+    if loaded:
+        try:
+            return PreviewRow(example.line, tuple(preview(loaded.tokenizer, example)))
+        except WorkbenchError:
+            log.info("row %s is shown as text: the template refuses it", example.line)
+    pieces = [
+        Piece(f"{message['role']}: {message['content']}\n", message["role"] == "assistant", -1)
+        for message in example.messages
+    ]
+    return PreviewRow(example.line, tuple(pieces))

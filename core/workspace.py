@@ -12,7 +12,7 @@ import re
 import shutil
 import threading
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,10 +129,14 @@ def suggested_name(wish: str) -> str:
     return f"my-{name}" if name.split(".")[0].lower() in _RESERVED_NAMES else name
 
 
-def free_name(folder: Path, wish: str, suffix: str = "") -> str:
-    """`wish` made allowed and, where taken, numbered (`name-2`): no entry `name + suffix` of the folder has it."""
+def free_name(folder: Path, wish: str, suffix: str = "", promised: Collection[str] = ()) -> str:
+    """`wish` made allowed and, where taken, numbered (`name-2`): no entry `name + suffix` of the folder has it.
+
+    `promised` are names that will be taken soon.
+    """
     name = suggested_name(wish)
     taken = {entry.name.casefold() for entry in folder.iterdir()} if folder.exists() else set()
+    taken |= {f"{each}{suffix}".casefold() for each in promised}
     candidate, number = name, 1
     while f"{candidate}{suffix}".casefold() in taken:
         number += 1

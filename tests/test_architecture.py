@@ -6,6 +6,7 @@ Everything is read from the syntax trees, so a rule holds for imports inside fun
 from __future__ import annotations
 
 import ast
+import socket
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -211,3 +212,8 @@ def _tree(file: Path) -> ast.Module:
 
 def _name(file: Path) -> str:
     return file.relative_to(ROOT).as_posix()
+
+
+def test_a_test_that_leaves_the_machine_fails() -> None:
+    with socket.socket() as stranger, pytest.raises(AssertionError, match="connection to"):
+        stranger.connect(("192.0.2.1", 80))

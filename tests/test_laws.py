@@ -136,11 +136,11 @@ def test_law_6_and_8_a_saved_adapter_answers_in_a_batch_as_it_does_alone(workben
 def test_a_second_start_is_refused_with_the_first_ones_name(workbench: Workbench) -> None:
     from core.errors import WorkbenchError
 
-    run_id = workbench.start_run(a_spec("first", epochs=50.0), started_by="anna")
+    run_id = workbench.start_run(a_spec("first", epochs=50.0))
     with pytest.raises(WorkbenchError) as refused:
         workbench.start_run(a_spec("second"))
     assert refused.value.code == "A01"
-    assert "anna" in refused.value.describe()
+    assert "first" in refused.value.describe()
     with pytest.raises(WorkbenchError) as kept:
         workbench.unload_model()
     assert kept.value.key == "A07_model_in_use"

@@ -21,6 +21,7 @@ class Desk:
 
     def __init__(self) -> None:
         self._streams: dict[str, Stream | None] = {}
+        self._stopped: set[str] = set()  # conversations whose answer is to be ended as soon as there is one
         self._changed = threading.Condition()
 
     def __deepcopy__(self, memo: object) -> Desk:
@@ -42,16 +43,24 @@ class Desk:
         finally:
             with self._changed:
                 del self._streams[conversation_id]
+                self._stopped.discard(conversation_id)
                 self._changed.notify_all()
 
     def attach(self, conversation_id: str, stream: Stream) -> None:
-        self._streams[conversation_id] = stream
+        """The answer that a claim was made for; it is cancelled at once where that was asked for meanwhile."""
+        with self._changed:
+            self._streams[conversation_id] = stream
+            if conversation_id in self._stopped:
+                stream.cancel()
 
     def stop(self, conversation_id: str) -> None:
         """End the answer in progress where it is; without one this does nothing."""
-        stream = self._streams.get(conversation_id)
-        if stream:
-            stream.cancel()
+        with self._changed:
+            stream = self._streams.get(conversation_id)
+            if stream:
+                stream.cancel()
+            elif conversation_id in self._streams:
+                self._stopped.add(conversation_id)
 
     def busy(self, conversation_id: str | None) -> bool:
         return conversation_id in self._streams

@@ -8,7 +8,8 @@ off. What is shown is `chat_views`', how a model answers is `core.chat.engine`'s
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from core.chat.characters import Character
@@ -164,12 +165,56 @@ def present_columns(workbench: Workbench, columns: Sequence[str]) -> tuple[str, 
     known = {info.name for info in workbench.adapters()} | {""}
     present: list[str] = []
     for value in columns:
-        name = (column_of(workbench, value) if value else "").partition(APPLIED_STEP)[0]
+        name = _adapter_of(workbench, value)
         if run and name == run[1]:
             present.append(f"{RUN_PREFIX}{run[0]}")
         elif name in known:
             present.append(name)
     return tuple(dict.fromkeys(present)) or ("",)
+
+
+def _adapter_of(workbench: Workbench, value: str) -> str | None:
+    """The adapter behind a column: of a run the one it will have, after its end the one it kept, if any."""
+    if not value.startswith(RUN_PREFIX):
+        return value.partition(APPLIED_STEP)[0]
+    try:
+        snapshot = workbench.snapshot(value.removeprefix(RUN_PREFIX))
+    except WorkbenchError:  # the run was deleted
+        return None
+    return snapshot.name if snapshot.status.active else snapshot.adapter
+
+
+def settled(workbench: Workbench, scene: Scene, pane: int | None = None) -> tuple[Scene, int | None]:
+    """The scene in which runs that have ended are the adapters they became, and where its column `pane` is then.
+
+    Raises:
+        WorkbenchError: H11 where there is no such column any more.
+    """
+    columns = [value for column in scene.columns for value in _settled_column(workbench, column)] or [""]
+    after = replace(scene, columns=tuple(dict.fromkeys(columns)))
+    if pane is None:
+        return after, None
+    wanted = _settled_column(workbench, scene.columns[pane]) if pane < len(scene.columns) else ()
+    if not wanted:
+        raise refusal("H11_no_such_pane")
+    return after, after.columns.index(wanted[0])
+
+
+def _settled_column(workbench: Workbench, value: str) -> tuple[str, ...]:
+    """The column with its run as it is now; nothing where the run has ended and kept nothing."""
+    if not value.startswith(RUN_PREFIX) and APPLIED_STEP not in value:
+        return (value,)
+    return tuple(found for found in present_columns(workbench, [value]) if found)
+
+
+def forget_steps(workbench: Workbench) -> None:
+    """Take those adapters off that a run applied while it went on and that has ended since."""
+    run_id = workbench.active_run()
+    running = workbench.snapshot(run_id).name if run_id else None
+    for name in workbench.applied():
+        if APPLIED_STEP in name and name.partition(APPLIED_STEP)[0] != running:
+            with suppress(WorkbenchError):  # somebody else was quicker
+                workbench.remove_adapter(name)
 
 
 def speaker_of(workbench: Workbench, value: str) -> Speaker:

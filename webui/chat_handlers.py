@@ -4,7 +4,7 @@ Owns the order of inputs and outputs of these functions; `chat_tab` lays the com
 come through `chat_flow`, their look from `chat_views`.
 
     form  = open conversation, columns, typed system prompt, character, search words [, sampling values]
-    shown = open conversation, columns, list, title, Send, Stop, note without a model, panes
+    shown = open conversation, columns, list, title, Send, Stop, note without a model, files without a list entry, panes
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from core.chat import conversations as talk
 from core.chat.conversations import Conversation
 from core.errors import WorkbenchError, refusal
 from core.i18n import Language
+from core.settings import SamplingSettings
 from core.workbench import Workbench
 from webui import chat_flow
 from webui.chat_desk import Desk
@@ -28,6 +29,7 @@ from webui.chat_panes import growing_updates, pane_updates
 from webui.chat_text import plain
 from webui.chat_views import PaneView, column_choices, conversation_choices, pane_view, turn_at
 from webui.sampling_form import sampling_of
+from webui.views import problem_list
 
 SCENE_SIZE = 5  # values of a form before the sampling values
 FIRST_UPDATES = 3  # of an answer: these set the tab up, the others only let the answer grow
@@ -65,9 +67,9 @@ def new_conversation(workbench: Workbench, lang: Language, desk: Desk, *form: An
     return _shown(workbench, lang, desk, scene, open_conversation(workbench, lang, scene))
 
 
-def search(workbench: Workbench, lang: Language, words: Any, current: Any) -> Any:
-    """The list of the conversations in which every word was said."""
-    return _list_update(workbench, lang, checked_text(words, "search"), current)
+def search(workbench: Workbench, lang: Language, words: Any, current: Any) -> list[Any]:
+    """The list of the conversations in which every word was said, and the files that could not be searched."""
+    return _list_updates(workbench, lang, checked_text(words, "search"), current)
 
 
 def rename(workbench: Workbench, lang: Language, desk: Desk, title: Any, *form: Any) -> list[Any]:
@@ -86,7 +88,7 @@ def delete(workbench: Workbench, lang: Language, desk: Desk, *form: Any) -> list
 
 def choose_columns(workbench: Workbench, lang: Language, desk: Desk, *form: Any) -> Iterator[list[Any]]:
     """Lay the panes out for other columns; adapters among them get applied, one that is refused is taken out again."""
-    scene = Scene.of(form[:SCENE_SIZE])
+    scene, _ = chat_flow.settled(workbench, Scene.of(form[:SCENE_SIZE]))
     refused: list[WorkbenchError] = []
     for value in scene.columns if workbench.model_status() else ():
         try:
@@ -103,7 +105,7 @@ def send(
     workbench: Workbench, lang: Language, desk: Desk, message: Any, reply_start: Any, *form: Any
 ) -> Iterator[list[Any]]:
     """Ask everyone the same at once."""
-    scene, sampling = Scene.of(form[:SCENE_SIZE]), sampling_of(form[SCENE_SIZE:])
+    scene, _, sampling = _asking(workbench, form)
     conversation = talk.add_turn(open_conversation(workbench, lang, scene), checked_question(message))
     ask = Ask(sampling, reply_start=checked_text(reply_start, "reply_start"))
     yield from _answering(workbench, lang, desk, scene, conversation, ask)
@@ -113,14 +115,14 @@ def again(
     workbench: Workbench, lang: Language, desk: Desk, reply_start: Any, *form: Any, pane: int | None = None
 ) -> Iterator[list[Any]]:
     """Answer the last message once more, in every pane or in one: a new variant."""
-    scene, sampling = Scene.of(form[:SCENE_SIZE]), sampling_of(form[SCENE_SIZE:])
-    ask = Ask(sampling, reply_start=checked_text(reply_start, "reply_start"), pane=pane)
+    scene, asked, sampling = _asking(workbench, form, pane)
+    ask = Ask(sampling, reply_start=checked_text(reply_start, "reply_start"), pane=asked)
     yield from _answering(workbench, lang, desk, scene, _with_turns(workbench, scene), ask)
 
 
 def carry_on(workbench: Workbench, lang: Language, desk: Desk, *form: Any) -> Iterator[list[Any]]:
     """Make the last answers longer."""
-    scene, sampling = Scene.of(form[:SCENE_SIZE]), sampling_of(form[SCENE_SIZE:])
+    scene, _, sampling = _asking(workbench, form)
     conversation = _with_turns(workbench, scene)
     ask = Ask(sampling, going_on=True)
     yield from _answering(workbench, lang, desk, scene, conversation, ask)
@@ -130,9 +132,9 @@ def edit(
     workbench: Workbench, lang: Language, event: gr.EventData, desk: Desk, *form: Any, pane: int = 0
 ) -> Iterator[list[Any]]:
     """Change something the person said: what followed goes, and it is answered anew."""
-    scene, sampling = Scene.of(form[:SCENE_SIZE]), sampling_of(form[SCENE_SIZE:])
+    scene, edited, sampling = _asking(workbench, form, pane)
     conversation = _with_turns(workbench, scene)
-    column = chat_flow.column_of(workbench, scene.columns[pane])
+    column = chat_flow.column_of(workbench, scene.columns[edited or 0])
     index = getattr(event, "index", None)  # as the browser sent it: it may be missing or anything
     turn = turn_at(conversation, column, index) if isinstance(index, int) else None
     if turn is None:
@@ -154,8 +156,8 @@ def other_variant(
     workbench: Workbench, lang: Language, desk: Desk, *form: Any, pane: int, by: Literal[-1, 1]
 ) -> list[Any]:
     """Show the variant before or after the chosen one; what follows goes on from the one that is shown."""
-    scene = Scene.of(form[:SCENE_SIZE])
-    column = chat_flow.column_of(workbench, scene.columns[pane])
+    scene, turned = chat_flow.settled(workbench, Scene.of(form[:SCENE_SIZE]), pane)
+    column = chat_flow.column_of(workbench, scene.columns[turned or 0])
     with desk.claimed(_open_id(scene)):
         conversation = _with_turns(workbench, scene)
         if answered := conversation.turns[-1].columns.get(column):
@@ -177,6 +179,14 @@ def export_json(workbench: Workbench, lang: Language, current: Any) -> str:
 def export_markdown(workbench: Workbench, lang: Language, current: Any) -> str:
     conversation = workbench.conversations.load(checked_text(current, "conversation"))
     return _file(conversation, "md", talk.export_markdown(conversation, lang))
+
+
+def _asking(
+    workbench: Workbench, form: tuple[Any, ...], pane: int | None = None
+) -> tuple[Scene, int | None, SamplingSettings]:
+    """What an answer is asked with: the scene with its runs as they are now, where the pane is in it, the sampling."""
+    scene, asked = chat_flow.settled(workbench, Scene.of(form[:SCENE_SIZE]), pane)
+    return scene, asked, sampling_of(form[SCENE_SIZE:])
 
 
 def _answering(
@@ -202,16 +212,19 @@ def _shown(
     workbench: Workbench, lang: Language, desk: Desk, scene: Scene, conversation: Conversation, sent: Any = None
 ) -> list[Any]:
     """The whole tab. `sent` is what the browser has in the selector, where it should only change if it must."""
+    chat_flow.forget_steps(workbench)
     scene = replace(scene, columns=chat_flow.present_columns(workbench, scene.columns))
     busy = desk.busy(conversation.id)
+    listing, unreadable = _list_updates(workbench, lang, scene.search, scene.conversation_id)
     return [
         scene.conversation_id,
         _selector_update(workbench, lang, scene, sent),
-        _list_update(workbench, lang, scene.search, scene.conversation_id),
+        listing,
         conversation.title,
         gr.update(visible=not busy),
         gr.update(visible=busy),
         gr.update(visible=workbench.model_status() is None),
+        unreadable,
         *pane_updates(_views(workbench, lang, scene, conversation)),
     ]
 
@@ -229,10 +242,12 @@ def _selector_update(workbench: Workbench, lang: Language, scene: Scene, sent: A
     return gr.update(choices=choices) if sent == chosen else gr.update(choices=choices, value=chosen)
 
 
-def _list_update(workbench: Workbench, lang: Language, words: str, current: Any) -> Any:
-    choices = conversation_choices(workbench.conversations.search(words).summaries, lang)
+def _list_updates(workbench: Workbench, lang: Language, words: str, current: Any) -> list[Any]:
+    """The list of conversations, and what is said under it of files that could not be read."""
+    found = workbench.conversations.search(words)
+    choices = conversation_choices(found.summaries, lang)
     chosen = current if any(value == current for _, value in choices) else None
-    return gr.update(choices=choices, value=chosen)
+    return [gr.update(choices=choices, value=chosen), problem_list(found.problems, lang)]
 
 
 def _with_its_columns(scene: Scene, conversation: Conversation) -> Scene:

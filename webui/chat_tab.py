@@ -16,7 +16,7 @@ from webui.chat_desk import Desk
 from webui.chat_flow import MAX_PANES
 from webui.chat_panes import Pane, build_panes, outputs_of
 from webui.chat_text import COPY_PLAIN_JS
-from webui.wiring import Wiring
+from webui.wiring import RAW, Wiring
 
 SAVE_FILE_JS = """(file) => {
   const { name, content } = JSON.parse(file);
@@ -26,8 +26,7 @@ SAVE_FILE_JS = """(file) => {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }"""
-RAW = {"preprocess": False, "show_progress": "hidden"}  # values come as they were sent; the core checks them
-ANSWER = {**RAW, "concurrency_limit": None}  # the engine has its own queue
+ANSWER: dict[str, Any] = {**RAW, "concurrency_limit": None}  # the engine has its own queue
 
 
 def build(wiring: Wiring) -> None:
@@ -51,6 +50,7 @@ def _build_side(wiring: Wiring) -> None:
     shared["chat-search"] = wiring.say(search, placeholder="chat_tab.search", label="chat_tab.search")
     listing = gr.Radio([], elem_id="chat-list", show_label=False, container=False, interactive=True)
     shared["chat-list"] = wiring.say(listing, label="chat_tab.list")
+    shared["chat-problems"] = gr.HTML(elem_id="chat-problems", padding=False)
     with wiring.say(gr.Accordion(open=False, elem_id="chat-this"), label="chat_tab.this"):
         title = gr.Textbox(elem_id="chat-title", max_lines=1)
         shared["chat-title"] = wiring.say(title, label="chat_tab.title")
@@ -103,7 +103,8 @@ def connect(wiring: Wiring) -> None:
     scene = [current, *(shared[name] for name in names)]
     selector = [shared[name] for name in ("chat-columns", "chat-list", "chat-title")]
     buttons = [shared["chat-send"], shared["chat-stop"]]
-    shown = [current, *selector, *buttons, shared["chat-no-model"], *outputs_of(panes)]
+    notes = [shared["chat-no-model"], shared["chat-problems"]]
+    shown = [current, *selector, *buttons, *notes, *outputs_of(panes)]
     form = [desk, *scene, *shared["sampling"]]
     wiring.page.load(None, js=COPY_PLAIN_JS, api_visibility="private")
     wiring.on(wiring.page.load, handlers.restore, [desk, *scene], shown, **RAW)
@@ -125,7 +126,8 @@ def _connect_side(wiring: Wiring, scene: list[Any], shown: list[Any]) -> None:
     desk, current, ask = shared["chat-desk"], shared["chat-current"], shared["chat-delete-ask"]
     listing, words, title, file = (shared[f"chat-{name}"] for name in ("list", "search", "title", "file"))
     wiring.on(shared["chat-new"].click, handlers.new_conversation, scene, shown, **RAW)
-    wiring.on(words.change, handlers.search, [words, current], listing, trigger_mode="always_last", **RAW)
+    found = [listing, shared["chat-problems"]]
+    wiring.on(words.change, handlers.search, [words, current], found, trigger_mode="always_last", **RAW)
     wiring.on(listing.input, handlers.choose_conversation, [desk, listing, *scene[1:]], shown, **RAW)
     renaming = [shared["chat-rename"].click, title.submit]
     wiring.on(renaming, handlers.rename, [desk, title, *scene[1:]], shown, **RAW)

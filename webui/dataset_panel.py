@@ -14,7 +14,7 @@ from typing import Any
 import gradio as gr
 
 from core.data.datasets import DataOptions
-from core.errors import WorkbenchError
+from core.errors import WorkbenchError, excerpt
 from core.i18n import Language, text
 from core.workbench import Workbench
 from webui import dataset_views
@@ -22,7 +22,6 @@ from webui.incoming import checked_type
 from webui.views import note
 from webui.wiring import RAW, Wiring
 
-FILE_TYPES = [".json", ".jsonl", ".csv", ".txt"]
 MAX_PLACEHOLDERS = 6
 PREVIEW_ROWS = 3
 MAX_ROW = 1e9
@@ -78,7 +77,8 @@ def build(wiring: Wiring) -> None:
         with gr.Column(scale=2, min_width=320):
             name = gr.Dropdown([], value=None, elem_id="dataset-name")
             wiring.say(name, label="training_tab.data.choose", info="training_tab.data.choose_info")
-            upload = gr.UploadButton(file_types=FILE_TYPES, elem_id="dataset-upload")
+            # No `file_types`: gradio would refuse other files in words of its own; the core says what to do instead.
+            upload = gr.UploadButton(elem_id="dataset-upload")
             wiring.say(upload, label="training_tab.data.upload")
             with gr.Column(visible=False, elem_id="placeholders") as group:
                 wiring.say(gr.Markdown(), value="training_tab.data.placeholders_text")
@@ -175,15 +175,23 @@ def show_dataset(workbench: Workbench, lang: Language, names: str | None, *value
         report = workbench.dataset_report(name, options)
     except WorkbenchError as error:
         return [dataset_views.dataset_refused(error, lang), *_no_preview(lang)]
-    shown = dataset_views.dataset_report(report, lang)
-    found = list(report.placeholders)[:MAX_PLACEHOLDERS]
+    found = list(report.placeholders)
+    shown = dataset_views.dataset_report(report, lang) + _more_placeholders(found[MAX_PLACEHOLDERS:], lang)
     rows = _preview(workbench, lang, name, options, 1)
     more = len(report.examples) > PREVIEW_ROWS
-    return [shown, rows, gr.update(visible=more), 1, *_placeholder_fields(found, lang)]
+    return [shown, rows, gr.update(visible=more), 1, *_placeholder_fields(found[:MAX_PLACEHOLDERS], lang)]
 
 
 def _no_preview(lang: Language) -> list[Any]:
     return ["", gr.update(visible=False), 1, *_placeholder_fields([], lang)]
+
+
+def _more_placeholders(names: list[str], lang: Language) -> str:
+    """What to do with the placeholders that have no field here; "" where there are none."""
+    if not names:
+        return ""
+    shown = excerpt(", ".join(names))
+    return note(text("training_tab.data.more_placeholders", lang, count=len(names), names=shown), "warning")
 
 
 def _placeholder_fields(names: list[str], lang: Language) -> list[Any]:

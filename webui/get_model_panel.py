@@ -1,6 +1,7 @@
 """Getting a model: the starter, a repository of Hugging Face or ModelScope, a GGUF file, a local folder.
 
-A download belongs to the server: this panel starts it, shows it and cancels it; a timer runs while one does.
+A download belongs to the server: this panel starts it, shows it and cancels it; a timer runs while one does. Nothing is
+fetched from a hub before its size, licence and access have been shown: the first press of Download looks them up.
 """
 
 from __future__ import annotations
@@ -71,11 +72,11 @@ def connect(wiring: Wiring) -> tuple[gr.State, list[Any]]:
     running = gr.State(False)
     watched = [panel.progress, panel.cancel, timer, running]
     repository = [panel.source, panel.repo_id]
-    wiring.on(
-        [panel.look_up.click, panel.repo_id.submit], look_up, repository, [panel.remote], show_progress="minimal", **RAW
-    )
+    seen = gr.State(None)  # the hub and id whose size, licence and access are shown
+    asked = [panel.look_up.click, panel.repo_id.submit]
+    wiring.on(asked, look_up, repository, [panel.remote, seen], show_progress="minimal", **RAW)
     wiring.on(panel.starter.click, start_starter, [], watched)
-    wiring.on(panel.download.click, start_download, repository, watched, **RAW)
+    wiring.on(panel.download.click, start_download, [*repository, seen], [panel.remote, seen, *watched], **RAW)
     wiring.on(panel.convert.click, start_gguf, [panel.gguf], watched, **RAW)
     wiring.on(panel.cancel.click, cancel_download, [], watched)
     wiring.on(timer.tick, show_download, [], watched, concurrency_limit=None)
@@ -87,8 +88,10 @@ def show_gguf_files(workbench: Workbench, lang: Language) -> Any:
     return gr.update(choices=names, value=names[0] if names else None, interactive=bool(names))
 
 
-def look_up(workbench: Workbench, lang: Language, source: str | None, repo_id: str | None) -> str:
-    return model_views.remote_info(workbench.describe_remote(source or "", (repo_id or "").strip()), lang)
+def look_up(workbench: Workbench, lang: Language, source: str | None, repo_id: str | None) -> list[Any]:
+    """What a repository holds and needs, and that it has been shown."""
+    info = workbench.describe_remote(source or "", (repo_id or "").strip())
+    return [model_views.remote_info(info, lang), (info.source, info.repo_id)]
 
 
 def start_starter(workbench: Workbench, lang: Language) -> list[Any]:
@@ -96,9 +99,15 @@ def start_starter(workbench: Workbench, lang: Language) -> list[Any]:
     return show_download(workbench, lang)
 
 
-def start_download(workbench: Workbench, lang: Language, source: str | None, repo_id: str | None) -> list[Any]:
-    workbench.start_download(source or "", (repo_id or "").strip())
-    return show_download(workbench, lang)
+def start_download(
+    workbench: Workbench, lang: Language, source: str | None, repo_id: str | None, seen: object
+) -> list[Any]:
+    """Fetch the repository that was `seen`; another one is looked up first, and the next press fetches it."""
+    wish = (source or "", (repo_id or "").strip())
+    if wish != seen:
+        return [*look_up(workbench, lang, *wish), *show_download(workbench, lang)]
+    workbench.start_download(*wish)
+    return [gr.skip(), seen, *show_download(workbench, lang)]
 
 
 def start_gguf(workbench: Workbench, lang: Language, name: str | None) -> list[Any]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import gradio as gr
 
+from core.data.conversation import whole_text
 from core.errors import Place, excerpt, refusal
 
 # Annotations that are checked; values of handlers annotated otherwise are checked where they are used.
@@ -44,6 +45,22 @@ def received_event(event: gr.EventData) -> gr.EventData:
     return gr.EventData(event.target, whole(data) if isinstance(data, dict) else {})
 
 
+def refuse_addresses(value: Any) -> None:
+    """Refuse what names a file by an address: gradio would fetch it, and nothing leaves the machine unasked.
+
+    Raises:
+        WorkbenchError: A26 with the address.
+    """
+    if isinstance(value, list):
+        for entry in value:
+            refuse_addresses(entry)
+    elif isinstance(value, dict):
+        path = value.get("path")
+        if isinstance(value.get("meta"), dict) and isinstance(path, str) and "://" in path:
+            raise refusal("A26_file_by_address", Place(excerpt=excerpt(path)))
+        refuse_addresses(list(value.values()))
+
+
 def first_cell(event: gr.EventData) -> str:
     """The first cell of the row that was clicked in a table; "" where no such row came."""
     row = getattr(event, "row_value", None)
@@ -68,7 +85,7 @@ def whole(value: Any) -> Any:
     Half characters (lone surrogates) become question marks, integers beyond 64 bits become floats, as in a browser.
     """
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
+        return whole_text(value)
     if isinstance(value, list):
         return [whole(entry) for entry in value]
     if isinstance(value, dict):

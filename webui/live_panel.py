@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 
+from core.errors import WorkbenchError
 from core.i18n import Language, text
 from core.training.progress import Snapshot
 from core.workbench import Workbench
@@ -19,18 +20,19 @@ from webui.run_panel import start_run
 from webui.wiring import RAW, Wiring
 
 ACTIVE_TICK_S = 1.0
-DRAWN = 13  # outputs of `show_run`: LivePanel.shown, the timer, what was seen, the run in progress
+DRAWN = 15  # outputs of `show_run`: LivePanel.shown, the timer, what was seen, the run in progress
 IDLE_TICK_S = 2.0  # how soon another tab notices that a run has begun
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a page has drawn last; `active` is the run in progress at that time."""
+    """What a page has drawn last; `active` is the run in progress at that time, `spec` the settings that are shown."""
 
     run_id: str = ""
     version: int = -1
     lang: str = ""
     active: str | None = None
+    spec: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,17 +47,22 @@ class LivePanel:
     learning_rate: gr.LinePlot
     samples: gr.HTML
     log: gr.HTML
+    spec: gr.Code
+    delete: gr.Button
     stop: gr.Button
     chat: gr.Button
     dialog: gr.Column
     keep: gr.Button
     discard: gr.Button
     go_on: gr.Button
+    delete_dialog: gr.Column
+    delete_yes: gr.Button
+    delete_no: gr.Button
 
     @property
     def shown(self) -> list[Any]:
         drawn = [self.progress, self.result, self.plots, self.loss, self.learning_rate, self.samples, self.log]
-        return [*drawn, self.stop, self.chat, self.run]
+        return [*drawn, self.spec, self.delete, self.stop, self.chat, self.run]
 
 
 def build(wiring: Wiring) -> None:
@@ -68,7 +75,10 @@ def build(wiring: Wiring) -> None:
             wiring.say(stop, value="training_tab.live.stop")
             words = text("training_tab.live.chat", wiring.start_language)  # later `draw` says it: it depends on the run
             chat = gr.Button(words, variant="primary", visible=False, elem_id="chat-with-it")
+            delete = gr.Button(visible=False, elem_id="delete-run")
+            wiring.say(delete, value="training_tab.delete_run.delete")
     dialog, buttons = _build_dialog(wiring)
+    delete_dialog, delete_buttons = _build_delete_dialog(wiring)
     progress = gr.HTML(elem_id="run-progress")
     result = gr.HTML(elem_id="run-result")
     with gr.Row(visible=False, elem_classes="wb-columns", elem_id="plots") as plots:
@@ -78,9 +88,11 @@ def build(wiring: Wiring) -> None:
         samples = gr.HTML(elem_id="run-samples")
     with wiring.say(gr.Accordion(open=False, elem_id="log-part"), label="training_tab.live.log"):
         log = gr.HTML(elem_id="run-log")
-    wiring.shared["live-panel"] = LivePanel(
-        run, progress, result, plots, loss, learning_rate, samples, log, stop, chat, dialog, *buttons
-    )
+    with wiring.say(gr.Accordion(open=False, elem_id="spec-part"), label="training_tab.live.spec"):
+        spec = gr.Code(language="yaml", interactive=False, max_lines=30, elem_id="run-spec")
+        wiring.say(spec, label="training_tab.live.spec_label")
+    drawn = (progress, result, plots, loss, learning_rate, samples, log, spec, delete, stop, chat)
+    wiring.shared["live-panel"] = LivePanel(run, *drawn, dialog, *buttons, delete_dialog, *delete_buttons)
 
 
 def _build_dialog(wiring: Wiring) -> tuple[gr.Column, tuple[gr.Button, gr.Button, gr.Button]]:
@@ -91,6 +103,15 @@ def _build_dialog(wiring: Wiring) -> tuple[gr.Column, tuple[gr.Button, gr.Button
             discard = wiring.say(gr.Button(variant="stop", elem_id="stop-discard"), value="training_tab.stop.discard")
             go_on = wiring.say(gr.Button(elem_id="stop-go-on"), value="training_tab.stop.go_on")
     return dialog, (keep, discard, go_on)
+
+
+def _build_delete_dialog(wiring: Wiring) -> tuple[gr.Column, tuple[gr.Button, gr.Button]]:
+    with gr.Column(visible=False, elem_id="delete-run-dialog", elem_classes="wb-dialog") as dialog:
+        wiring.say(gr.Markdown(), value="training_tab.delete_run.question")
+        with gr.Row():
+            yes = wiring.say(gr.Button(variant="stop", elem_id="delete-run-yes"), value="training_tab.delete_run.yes")
+            no = wiring.say(gr.Button(elem_id="delete-run-no"), value="training_tab.delete_run.no")
+    return dialog, (yes, no)
 
 
 def _plot(wiring: Wiring, name: str, scale: int) -> gr.LinePlot:
@@ -122,8 +143,12 @@ def connect(wiring: Wiring, form: list[Any], start_button: gr.Button) -> None:
         wiring.on(trigger, show_run, [panel.run], drawn, **RAW)
     wiring.on(timer.tick, tick, [seen], drawn, concurrency_limit=None, trigger_mode="once")
     wiring.on(panel.stop.click, lambda workbench, lang: gr.update(visible=True), [], [panel.dialog])
+    wiring.on(panel.delete.click, lambda workbench, lang: gr.update(visible=True), [], [panel.delete_dialog])
     ways = [panel.keep.click, panel.discard.click, panel.go_on.click]
     wiring.on(ways, lambda workbench, lang: gr.update(visible=False), [], [panel.dialog])
+    answers = [panel.delete_yes.click, panel.delete_no.click]
+    wiring.on(answers, lambda workbench, lang: gr.update(visible=False), [], [panel.delete_dialog])
+    wiring.on(panel.delete_yes.click, delete_run, [panel.run], drawn, **RAW)
     for button, handler in ((panel.keep, stop_and_keep), (panel.discard, stop_and_discard)):
         stopped = wiring.on(button.click, handler, [panel.run], **RAW)
         wiring.on(stopped.then, tick, [seen], drawn)
@@ -152,8 +177,10 @@ def tick(workbench: Workbench, lang: Language, seen: Seen) -> list[Any]:
     snapshot = workbench.snapshot(active)
     if snapshot.version == seen.version:
         return nothing_new()
-    now = Seen(active, snapshot.version, lang, active)
-    return [*draw(workbench, snapshot, lang), gr.skip(), gr.skip(), now, gr.skip()]
+    spec = spec_text(workbench, active)
+    now = Seen(active, snapshot.version, lang, active, spec)
+    drawn = draw(workbench, snapshot, lang, gr.skip() if spec == seen.spec else spec)
+    return [*drawn, gr.skip(), gr.skip(), now, gr.skip()]
 
 
 def show_run(workbench: Workbench, lang: Language, run_id: str | None) -> list[Any]:
@@ -167,11 +194,24 @@ def show_run(workbench: Workbench, lang: Language, run_id: str | None) -> list[A
         return [*_nothing_yet(lang), timer, Seen(lang=lang, active=active), active]
     snapshot = workbench.snapshot(chosen)
     choice = gr.update(choices=run_views.run_choices(runs, lang), value=chosen)
-    return [*draw(workbench, snapshot, lang), choice, timer, Seen(chosen, snapshot.version, lang, active), active]
+    spec = spec_text(workbench, chosen)
+    seen = Seen(chosen, snapshot.version, lang, active, spec)
+    return [*draw(workbench, snapshot, lang, spec), choice, timer, seen, active]
 
 
-def draw(workbench: Workbench, snapshot: Snapshot, lang: Language) -> list[Any]:
-    """A snapshot as the updates of the panel's components, the choice of a run apart."""
+def spec_text(workbench: Workbench, run_id: str) -> str:
+    """The settings of a run as YAML; "" where the run has not written them yet or its file is damaged."""
+    try:
+        return workbench.run_spec_text(run_id)
+    except WorkbenchError:
+        return ""
+
+
+def draw(workbench: Workbench, snapshot: Snapshot, lang: Language, spec: Any) -> list[Any]:
+    """A snapshot as the updates of the panel's components, the choice of a run apart; `spec` is that of its settings.
+
+    Settings that are shown already are not sent again: that would undo what a person has selected in them.
+    """
     steps = snapshot.steps
     folders = [("run_folder", str(workbench.workspace.runs / snapshot.run_id))]
     if snapshot.adapter:
@@ -186,6 +226,8 @@ def draw(workbench: Workbench, snapshot: Snapshot, lang: Language) -> list[Any]:
         gr.update(**charts.learning_rate_chart(snapshot.learning_rates, steps, lang)),
         run_views.samples_table(snapshot.samples, lang),
         run_views.log_lines(snapshot.log, lang),
+        spec,
+        gr.update(visible=not snapshot.status.active),
         gr.update(visible=snapshot.status.active),
         gr.update(visible=can_chat, value=text(key, lang)),
     ]
@@ -199,8 +241,9 @@ def _nothing_yet(lang: Language) -> list[Any]:
         *[gr.update(value=None)] * 2,
         run_views.samples_table((), lang),
         "",
+        "",
     ]
-    return [*drawn, gr.update(visible=False), gr.update(visible=False), gr.update(choices=[], value=None)]
+    return [*drawn, *[gr.update(visible=False)] * 3, gr.update(choices=[], value=None)]
 
 
 def nothing_new() -> list[Any]:
@@ -214,6 +257,12 @@ def stop_and_keep(workbench: Workbench, lang: Language, run_id: str | None) -> N
 
 def stop_and_discard(workbench: Workbench, lang: Language, run_id: str | None) -> None:
     workbench.stop_run(run_id or "", keep=False)
+
+
+def delete_run(workbench: Workbench, lang: Language, run_id: str | None) -> list[Any]:
+    """Delete the chosen run with its checkpoints and show the one in progress, else the newest."""
+    workbench.delete_run(run_id or "")
+    return show_run(workbench, lang, None)
 
 
 def chat_with_it(workbench: Workbench, lang: Language, run_id: str | None) -> list[Any]:

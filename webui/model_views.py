@@ -202,7 +202,8 @@ def remote_info(info: RemoteInfo, lang: Language) -> str:
     headers = (text("model_tab.get.file", lang), text("model_tab.get.file_size", lang))
     files = table(headers, [(file.name, size(file.bytes)) for file in info.files])
     names = details(text("model_tab.get.file_list", lang), files)
-    return card(heading(info.repo_id) + shown + warnings + names, "info")
+    press = note(text("model_tab.get.press_download", lang))
+    return card(heading(info.repo_id) + shown + warnings + names + press, "info")
 
 
 def _headers(part: str, columns: Sequence[str], lang: Language) -> list[str]:

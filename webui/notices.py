@@ -14,7 +14,7 @@ from typing import Any
 
 import gradio as gr
 
-from core.errors import ProblemText, WorkbenchError
+from core.errors import ProblemText, WorkbenchError, excerpt, refusal
 from core.i18n import LANGUAGES, Language, text
 from core.workbench import Workbench
 from webui.incoming import received, received_event
@@ -97,6 +97,21 @@ def notice(error: Exception, lang: Language) -> gr.Error:
         log.error("bug %s", reference, exc_info=error)
         gr.Warning(text("page.bug", lang, reference=reference), NOTICE_SECONDS, title=text("page.bug_title", lang))
     return gr.Error(str(error), visible=False, print_exception=False)
+
+
+def not_understood(error: Exception, inputs: object) -> gr.Error:
+    """What to raise where gradio could not read a request's values: a refusal, with the reason in the log.
+
+    gradio's own refusals (a file of another kind, one too big) keep their words as the reason.
+    """
+    log.info("request not understood", exc_info=error)
+    lang = language_of(inputs[0] if isinstance(inputs, list) and inputs else None)
+    if isinstance(error, gr.Error):
+        refused = refusal("A26_not_accepted", reason=excerpt(error.message))
+    else:
+        refused = error if isinstance(error, WorkbenchError) else refusal("A26_not_understood")
+    title = text("page.refused", lang, code=refused.code)
+    return gr.Error(refusal_html(refused, lang), NOTICE_SECONDS, title=title, print_exception=False)
 
 
 def refusal_html(error: WorkbenchError, lang: Language) -> str:

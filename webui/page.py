@@ -13,17 +13,37 @@ import gradio as gr
 from core.i18n import LANGUAGES, Language, text
 from core.workbench import Workbench
 from webui import chat_tab, model_tab, parameters_tab, training_tab
-from webui.notices import language_of
+from webui.incoming import refuse_addresses
+from webui.notices import language_of, not_understood
 from webui.wiring import Wiring
 
 LANGUAGE_NAMES = [("English", "en"), ("简体中文", "zh")]
 TABS = (("model", model_tab), ("training", training_tab), ("parameters", parameters_tab), ("chat", chat_tab))
 
 
+class Page(gr.Blocks):
+    """A page that answers what it would not send itself with the error contract, not with gradio's bare "Error"."""
+
+    async def preprocess_data(
+        self, block_fn: Any, inputs: list[Any], state: Any, explicit_call: bool = False
+    ) -> list[Any]:
+        try:
+            _require_function(block_fn)
+            refuse_addresses(inputs)
+            return await super().preprocess_data(block_fn, inputs, state, explicit_call)  # type: ignore[no-any-return]
+        except Exception as error:
+            raise not_understood(error, inputs) from error
+
+
+def _require_function(block_fn: Any) -> None:
+    if block_fn.fn is None:
+        raise LookupError("this function runs in the browser only")
+
+
 def build_page(workbench: Workbench, start_language: Language | None = None) -> gr.Blocks:
     """The whole page over a workbench. `start_language` None follows the browser."""
     first = start_language or "en"
-    with gr.Blocks(title=text("page.title", first), delete_cache=(3600, 86_400), analytics_enabled=False) as page:
+    with Page(title=text("page.title", first), delete_cache=(3600, 86_400), analytics_enabled=False) as page:
         with gr.Row(elem_id="header"):
             title = gr.Markdown(elem_id="title")
             language = gr.Radio(LANGUAGE_NAMES, value=first, show_label=False, container=False, elem_id="language")
@@ -59,6 +79,7 @@ def _wire_language(wiring: Wiring, start_language: Language | None) -> None:
         wiring.spoken,
         api_visibility="private",
         show_progress="hidden",
+        preprocess=False,
     )
     wiring.language.input(None, [wiring.language], [saved], js="(language) => language", api_visibility="private")
 

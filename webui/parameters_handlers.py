@@ -56,6 +56,12 @@ def lists(workbench: Workbench, lang: Language, preset: Any, character: Any, see
     return [_origin(str(seen or ""), lang), *_lists(workbench, lang, preset, character)]
 
 
+def damaged_files(workbench: Workbench, lang: Language) -> list[str]:
+    """The files that are in no list because they cannot be read, as HTML: of presets, of characters."""
+    lists = (workbench.presets.list(), workbench.characters.list(lang))
+    return [problem_list(each.problems, lang) for each in lists]
+
+
 def reset(workbench: Workbench, lang: Language) -> list[Any]:
     """The loaded model's starting values. Returns updates of: model, its note, presets, form."""
     model = _model_name(workbench)

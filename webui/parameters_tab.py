@@ -15,12 +15,11 @@ from core.settings import SamplingSettings
 from webui import parameters_handlers as handlers
 from webui.fields import build_fields
 from webui.sampling_form import FIELDS, SIZE
-from webui.wiring import Wiring
+from webui.wiring import RAW, Wiring
 
 # One entry: the model whose starting values were taken, the form, the typed prompt, the character.
 REMEMBER_JS = f"""(model, prompt, character, ...values) =>
   [{{model: model, system_prompt: prompt, character: character, values: values.slice(0, {SIZE})}}]"""
-RAW = {"preprocess": False, "show_progress": "hidden"}  # values come as they were sent; the core checks them
 
 
 def build(wiring: Wiring) -> None:
@@ -39,6 +38,7 @@ def _build_sampling(wiring: Wiring) -> None:
         shared["preset"] = wiring.say(presets, label="parameters_tab.preset", info="parameters_tab.preset_info")
         reset = gr.Button(elem_id="sampling-reset", scale=1, min_width=120)
         shared["sampling-reset"] = wiring.say(reset, value="parameters_tab.reset")
+    shared["preset-problems"] = gr.HTML(elem_id="preset-problems", padding=False)
     # A text box, as gr.State would not reach the script that keeps the values in the browser.
     shared["sampling-model"] = gr.Textbox(visible=False, elem_id="sampling-model")
     shared["sampling-origin"] = gr.HTML(elem_id="sampling-origin", padding=False)
@@ -66,6 +66,7 @@ def _build_character(wiring: Wiring) -> None:
     )
     character = gr.Dropdown([], elem_id="character", interactive=True)
     shared["character"] = wiring.say(character, label="parameters_tab.character", info="parameters_tab.character_info")
+    shared["character-problems"] = gr.HTML(elem_id="character-problems", padding=False)
     name = wiring.say(gr.Textbox(elem_id="character-name"), label="parameters_tab.character_name")
     text_box = gr.Textbox(lines=4, max_lines=14, elem_id="character-prompt")
     wiring.say(text_box, label="parameters_tab.character_prompt")
@@ -109,6 +110,8 @@ def connect(wiring: Wiring) -> None:
     for tab in ("tab-parameters", "tab-chat"):
         wiring.on(shared[tab].select, handlers.follow_model, [model], [model, origin, *form], **RAW)
     wiring.on(wiring.language.change, handlers.lists, [*who, model], [origin, *who], **RAW)
+    looked_at = [wiring.page.load, shared["tab-parameters"].select, wiring.language.change]
+    wiring.on(looked_at, handlers.damaged_files, [], [shared["preset-problems"], shared["character-problems"]])
     _connect_presets(wiring, form)
     _connect_characters(wiring)
 

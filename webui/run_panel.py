@@ -25,6 +25,7 @@ from webui.incoming import checked_type
 from webui.wiring import RAW, Wiring
 
 ALL_LAYERS = "all-linear"
+STARTED_BY = "page"  # a key under `training_tab.started_by`
 METHOD = tuple(name for name in fields_of(MethodSettings) if name != "target_modules")
 TRAINING = tuple(fields_of(TrainingSettings))
 FIELDS_BEFORE_SETTINGS = 3  # name, targets, prompts
@@ -226,4 +227,4 @@ def start_run(workbench: Workbench, lang: Language, *values: Any) -> str:
     """
     status = workbench.model_status()
     base, precision = (status.name, status.precision.precision) if status else ("", "auto")
-    return workbench.start_run(spec_from(base, precision, values), started_by=text("training_tab.run.started_by", lang))
+    return workbench.start_run(spec_from(base, precision, values), started_by=STARTED_BY)

@@ -40,7 +40,6 @@ STATUS_KINDS: dict[Status, Kind] = {
     Status.FAILED: "bad",
     Status.INTERRUPTED: "warning",
 }
-SHOWN_LOG_LINES = 300
 SHOWN_PROMPT_CHARACTERS = 300
 
 
@@ -148,8 +147,15 @@ def _run_facts(snapshot: Snapshot, lang: Language) -> list[tuple[str, str]]:
         ("elapsed", duration(snapshot.elapsed_s, lang)),
         ("base", snapshot.base or "–"),
         ("dataset", snapshot.dataset or "–"),
+        ("started_by", started_by_words(snapshot.started_by, lang)),
     ]
     return [(text(f"training_tab.live.{name}", lang), value) for name, value in pairs]
+
+
+def started_by_words(started_by: str, lang: Language) -> str:
+    """Where a run was started from; what is no key of ours (a name) is shown as it is."""
+    key = f"training_tab.started_by.{started_by}"
+    return text(key, lang) if has_text(key) else started_by or "–"
 
 
 def _reference(snapshot: Snapshot, lang: Language) -> str:
@@ -166,6 +172,8 @@ def run_result(snapshot: Snapshot, folders: Sequence[tuple[str, str]], lang: Lan
     if snapshot.status.active:
         return ""
     words = [note(text(f"training_tab.result.{snapshot.status}", lang, step=snapshot.step, steps=snapshot.steps))]
+    if snapshot.stop_reason:
+        words.append(note(text(f"training.stop_reason.{snapshot.stop_reason}", lang)))
     pairs = []
     if snapshot.adapter:
         kept = text("training_tab.result.adapter_value", lang, name=snapshot.adapter, step=snapshot.kept_step or "–")
@@ -198,9 +206,8 @@ def _short(prompt: str) -> str:
 
 
 def log_lines(lines: Sequence[LogLine], lang: Language) -> str:
-    """The newest lines of a run's log, oldest first."""
-    shown = lines[-SHOWN_LOG_LINES:]
-    words = (f"{duration(line.elapsed_s, lang):>12}  {_log_words(line, lang)}" for line in shown)
+    """A run's log, oldest first, each line with the time since the run's start."""
+    words = (f"{duration(line.elapsed_s, lang):>12}  {_log_words(line, lang)}" for line in lines)
     return f'<pre class="wb-log">{escape(chr(10).join(words))}</pre>'
 
 

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import logging
+import secrets
 import socket
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from core.errors import Place, refusal
+from core.errors import Place, excerpt, refusal
+
+log = logging.getLogger("workbench.page")
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -58,15 +62,27 @@ class RequestGuard:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         reason = self.refused(str(scope["method"]), headers)
         if reason:
-            await _answer_403(send, reason)
+            await _answer(send, 403, reason)
             return
 
+        answered = False
+
         async def send_fenced(message: MutableMapping[str, Any]) -> None:
+            nonlocal answered
             if message["type"] == "http.response.start":
+                answered = True
                 message["headers"] = [*message.get("headers", []), *RESPONSE_HEADERS]
             await send(message)
 
-        await self.app(scope, receive, send_fenced)
+        try:
+            await self.app(scope, receive, send_fenced)
+        except Exception:
+            if answered:
+                raise
+            # gradio looks up what a request names without checking it; the page itself sends no such request.
+            reference = secrets.token_hex(4)
+            log.exception("request %s %s, bug or bad request %s", scope["method"], excerpt(scope["path"]), reference)
+            await _answer(send, 400, f"request not understood ({reference})")
 
     def refused(self, method: str, headers: dict[str, str]) -> str | None:
         """Why a request with this method and these headers (lower-case names) is refused; None where it may pass."""
@@ -153,8 +169,8 @@ def _is_address(name: str) -> bool:
     return True
 
 
-async def _answer_403(send: Send, reason: str) -> None:
-    body = f"403: {reason}".encode()
+async def _answer(send: Send, status: int, reason: str) -> None:
+    body = f"{status}: {reason}".encode()
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 403, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -6,6 +6,7 @@ import argparse
 import sys
 import threading
 
+import gradio as gr
 from starlette.middleware import Middleware
 
 from core.i18n import text
@@ -18,8 +19,13 @@ from webui.style import CSS, STYLE_SHEETS, theme
 MAX_UPLOAD = "500mb"
 
 
-def serve_page(workbench: Workbench, options: argparse.Namespace, users: list[tuple[str, str]] | None) -> None:
-    """Serve until Ctrl-C; prints the address when the page can be opened."""
+def open_page(
+    workbench: Workbench, options: argparse.Namespace, users: list[tuple[str, str]] | None
+) -> tuple[gr.Blocks, str, str | None]:
+    """The page, served in the background from now on; its address, and its public one where that was asked for.
+
+    `options` are those of the command line that `app.py` declares for `serve`.
+    """
     page = build_page(workbench, options.lang)
     page.queue(max_size=64, default_concurrency_limit=8, api_open=False)
     workspace = workbench.workspace
@@ -47,6 +53,12 @@ def serve_page(workbench: Workbench, options: argparse.Namespace, users: list[tu
         css=CSS,
         css_paths=STYLE_SHEETS,
     )
+    return page, local_url, share_url
+
+
+def serve_page(workbench: Workbench, options: argparse.Namespace, users: list[tuple[str, str]] | None) -> None:
+    """Serve until Ctrl-C; prints the address when the page can be opened."""
+    page, local_url, share_url = open_page(workbench, options, users)
     lang = language_of(options.lang)
     for url in filter(None, (local_url, share_url)):
         sys.stdout.write(text("cli.ready", lang, url=url) + "\n")

@@ -7,7 +7,7 @@ who says so. A folder that cannot be read is listed with its problems and never 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,24 +66,29 @@ def find_adapter(workspace: Workspace, name: str) -> AdapterInfo:
     return _inspect(workspace.adapters / name)
 
 
-def check_adapter_name(workspace: Workspace, name: str) -> Problem | None:
-    """Why a new adapter may not be called so, with a name that is free; None where it may."""
+def check_adapter_name(workspace: Workspace, name: str, promised: Collection[str] = ()) -> Problem | None:
+    """Why a new adapter may not be called so, with a name that is free; None where it may.
+
+    `promised` are names of adapters that are still being made.
+    """
     problem = name_problem(name)
-    if problem is None and name.casefold() in {taken.casefold() for taken in _names(workspace)}:
-        shown = {"name": excerpt(name), "suggestion": free_name(workspace.adapters, name)}
+    if problem is None and name.casefold() in {taken.casefold() for taken in (*_names(workspace), *promised)}:
+        shown = {"name": excerpt(name), "suggestion": free_name(workspace.adapters, name, promised=promised)}
         problem = Problem("M25_name_taken", Place(field="name"), shown)
     return problem
 
 
-def rename_adapter(workspace: Workspace, old: str, new: str, user: str = "") -> AdapterInfo:
-    """Give an adapter another name. `user` names who uses it just now.
+def rename_adapter(
+    workspace: Workspace, old: str, new: str, user: str = "", promised: Collection[str] = ()
+) -> AdapterInfo:
+    """Give an adapter another name. `user` names who uses it just now, `promised` as in `check_adapter_name`.
 
     Raises:
         WorkbenchError: A04 while it is in use; M25 or D42 where the new name is not free or not allowed.
     """
     folder = _unused(workspace, old, user).folder
     only_case = old != new and old.casefold() == new.casefold() and name_problem(new) is None
-    problem = None if only_case else check_adapter_name(workspace, new)
+    problem = None if only_case else check_adapter_name(workspace, new, promised)
     if problem:
         raise WorkbenchError([problem])
     target = workspace.adapters / new

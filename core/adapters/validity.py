@@ -1,21 +1,20 @@
 """Whether an adapter folder can be applied, and to which base: decided from its files before anything is loaded.
 
 Owns bringing configuration (`config_file`) and tensors (`tensor_file`) together and comparing both with a base model.
-Nothing of peft runs here. `core.chat.serving` asks again with the loaded tree, whose shapes are the last word.
+Nothing of peft runs here; the shapes to compare with are those of the loaded tree, which `core.chat.serving` brings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.adapters.card import AdapterCard, read_card
 from core.adapters.config_file import LoraFields, names_module, read_config
 from core.adapters.tensor_file import LoraModule, named, read_modules
 from core.errors import Place, Problem, WorkbenchError
-from core.models.catalog import ModelInfo, structure, structure_of
-from core.models.weight_files import read_header
+from core.models.catalog import structure_of
 
 LayerShapes = Mapping[str, tuple[int, int]]  # (out_features, in_features) of every linear layer, by module path
 
@@ -50,21 +49,21 @@ def read_adapter(folder: Path) -> AdapterFiles:
     return AdapterFiles(folder, fields, modules, card, tuple(problems))
 
 
-def validate(folder: Path, base: ModelInfo, fingerprint: str | None) -> list[Problem]:
-    """Every problem that applying an adapter folder to a base would meet, from headers alone.
+def judge(folder: Path, layers: LayerShapes, fingerprint: str, base_name: str) -> AdapterFiles:
+    """Judge an adapter folder for a base: its own problems, then M19 and M20 where those let it be compared.
 
     Warnings do not stand in the way: weights that differ in a base of the same structure, fields that are ignored.
     """
     files = read_adapter(folder)
     if files.errors:
-        return list(files.problems)
-    found = base_problems(files, fingerprint or structure(base), base.name)
-    if not any(problem.severity == "error" for problem in found) and base.quantization is None:
-        found += shape_problems(files, shapes_in_files(base), base.name)
-    return [*files.problems, *found]
+        return files
+    found = _base_problems(files, fingerprint, base_name)
+    if not any(problem.severity == "error" for problem in found):
+        found += _shape_problems(files, layers, base_name)
+    return replace(files, problems=(*files.problems, *found))
 
 
-def base_problems(files: AdapterFiles, fingerprint: str, base_name: str) -> list[Problem]:
+def _base_problems(files: AdapterFiles, fingerprint: str, base_name: str) -> list[Problem]:
     """M19 from the card: another structure is an error, other weights of the same structure a warning."""
     card = files.card
     if card is None or card.base_fingerprint is None:
@@ -73,14 +72,14 @@ def base_problems(files: AdapterFiles, fingerprint: str, base_name: str) -> list
     place = Place(file=files.folder.name)
     shown = {"adapter": files.folder.name, "made_for": card.base_name, "base": base_name}
     prints = {"adapter_fingerprint": made_for, "base_fingerprint": fingerprint}
-    if structure_of(made_for) != structure_of(fingerprint) and structure_of(made_for) != fingerprint:
+    if structure_of(made_for) != structure_of(fingerprint):
         return [Problem("M19_other_base", place, shown | prints)]
-    if made_for != fingerprint and structure_of(made_for) != fingerprint:
+    if made_for != fingerprint:
         return [Problem("M19_other_weights", place, shown | prints, "warning")]
     return []
 
 
-def shape_problems(files: AdapterFiles, layers: LayerShapes, base_name: str) -> list[Problem]:
+def _shape_problems(files: AdapterFiles, layers: LayerShapes, base_name: str) -> list[Problem]:
     """M19 from shapes: modules that the base lacks or has in another size; M20: layers of the base left out."""
     assert files.fields, "a folder with errors is not compared with a base"
     place = Place(file=files.folder.name)
@@ -92,17 +91,6 @@ def shape_problems(files: AdapterFiles, layers: LayerShapes, base_name: str) -> 
     if left_out:
         return [Problem("M20_incomplete", place, shown | named(left_out))]
     return []
-
-
-def shapes_in_files(base: ModelInfo) -> LayerShapes:
-    """Shapes of the base's matrices from the headers of its weight files, by module path."""
-    shapes: dict[str, tuple[int, int]] = {}
-    for file in base.weight_files:
-        tensors = read_header(file)
-        for tensor in tensors if not isinstance(tensors, Problem) else ():
-            if tensor.name.endswith(".weight") and len(tensor.shape) == 2:
-                shapes[tensor.name.removesuffix(".weight")] = (tensor.shape[0], tensor.shape[1])
-    return shapes
 
 
 def _contradictions(fields: LoraFields, modules: Mapping[str, LoraModule], folder: Path) -> Sequence[Problem]:
@@ -138,14 +126,7 @@ def _is_target(module: str, fields: LoraFields) -> bool:
 
 
 def _misfit(module: str, lora: LoraModule, layers: LayerShapes) -> str | None:
-    """How a module's matrices miss the base's layer; a layer may keep its weight either way round."""
+    """How a module's matrices miss the base's layer."""
     wanted = (lora.out_features, lora.in_features)
-    shape = _layer(module, layers)
-    if shape is None:
-        return f"{module}: {list(wanted)} ≠ –"
-    return None if wanted in (shape, shape[::-1]) else f"{module}: {list(wanted)} ≠ {list(shape)}"
-
-
-def _layer(module: str, layers: LayerShapes) -> tuple[int, int] | None:
-    """Files of some models leave out the first part of the path (`transformer.`, `model.`)."""
-    return layers.get(module) or layers.get(module.partition(".")[2])
+    shape = layers.get(module)
+    return None if wanted == shape else f"{module}: {list(wanted)} ≠ {list(shape) if shape else '–'}"

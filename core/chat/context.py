@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.data.conversation import Message
+from core.data.conversation import Message, whole_text
 from core.data.rendering import render_prompt
 from core.errors import Place, refusal
 
@@ -36,7 +36,7 @@ def fit_prompt(
     Raises:
         WorkbenchError: H11 where the last message says nothing, or is too long; D28 where the template refuses.
     """
-    said = [_whole(message) for message in messages]
+    said = [Message(role=message["role"], content=whole_text(message["content"])) for message in messages]
     _refuse_useless(said)
     system = [message for message in said[:1] if message["role"] == "system"]
     body = said[len(system) :]
@@ -61,8 +61,3 @@ def _refuse_useless(messages: Sequence[Message]) -> None:
     characters = sum(len(message["content"]) for message in messages)
     if characters > MAX_CHARACTERS:
         raise refusal("H11_prompt_too_large", Place(field="prompt"), characters=characters, limit=MAX_CHARACTERS)
-
-
-def _whole(message: Message) -> Message:
-    """Half characters (lone surrogates), which no tokenizer takes, become question marks."""
-    return {"role": message["role"], "content": message["content"].encode("utf-8", "replace").decode()}

@@ -18,7 +18,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.data.conversation import Message
+from core.data.conversation import Message, whole_text
 from core.i18n import Language, text
 
 BASE = "base"  # the column of the model without an adapter; no adapter may have this name
@@ -81,7 +81,7 @@ class Conversation(_Value):
 
 def add_turn(conversation: Conversation, user: str) -> Conversation:
     """The person said something; the first words become the title of a conversation without one."""
-    user = _whole(user)
+    user = whole_text(user)
     title = conversation.title or " ".join(user.split())[:TITLE_CHARACTERS]
     return conversation.model_copy(update={"turns": (*conversation.turns, Turn(user=user)), "title": title})
 
@@ -110,7 +110,7 @@ def choose_variant(conversation: Conversation, column: str, variant: int, turn: 
 
 def edit_user(conversation: Conversation, turn: int, user: str) -> Conversation:
     """Change what the person said: its answers and all later turns no longer follow from it and go."""
-    return conversation.model_copy(update={"turns": (*conversation.turns[:turn], Turn(user=_whole(user)))})
+    return conversation.model_copy(update={"turns": (*conversation.turns[:turn], Turn(user=whole_text(user)))})
 
 
 def undo(conversation: Conversation) -> tuple[Conversation, str]:
@@ -129,11 +129,6 @@ def chosen_text(conversation: Conversation, column: str, turn: int = -1) -> str:
     """The chosen answer of a column; "" where it has none. *Continue* sends it as the start of the reply."""
     found = conversation.turns[turn].columns.get(column)
     return found.answer.text if found else ""
-
-
-def adapter_of(column: str) -> str | None:
-    """The adapter that answers in a column, None for the base model."""
-    return None if column == BASE else column
 
 
 def messages_for(
@@ -193,11 +188,6 @@ def _with_column(conversation: Conversation, turn: int, name: str, column: Colum
     turns = list(conversation.turns)
     turns[turn] = turns[turn].model_copy(update={"columns": {**turns[turn].columns, name: column}})
     return conversation.model_copy(update={"turns": tuple(turns)})
-
-
-def _whole(words: str) -> str:
-    """Half characters (lone surrogates), which no file could hold, become question marks."""
-    return words.encode("utf-8", "replace").decode()
 
 
 def _said(conversation: Conversation, column: str) -> Sequence[Message]:

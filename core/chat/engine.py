@@ -13,6 +13,7 @@ Randomness is each request's own (`core.models.token_choice`); the process-wide 
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 import time
@@ -39,6 +40,7 @@ __all__ = ["ChatRequest", "Engine", "Reply", "Stream"]
 
 MAX_ROWS = 16
 MAX_WAITING = 64
+log = logging.getLogger("workbench.chat")
 CONTEXT_IDS = 6  # of the prompt's end, enough to decode what follows a started reply
 
 
@@ -71,6 +73,7 @@ class Engine:
         self._context_tokens = model.max_length or UNLIMITED_CONTEXT_TOKENS
         self._inbox = _Inbox()
         self._batches: list[_Batch] = []
+        self._starting: list[Group] = []  # taken from the queue, not yet in batches
         self._thread = threading.Thread(target=self._run, name="chat-engine", daemon=True)
         self._thread.start()
 
@@ -158,15 +161,21 @@ class Engine:
     # From here on: the engine's thread.
 
     def _run(self) -> None:
+        bug: Exception | None = None
         try:
             while self._wait_for_work():
                 self._run_commands()
-                self._start(self._next_groups())
+                self._take_groups()
+                self._start(self._starting)
+                self._starting = []
                 for batch in list(self._batches):
                     self._step(batch)
                 self._trees.drop_retired(self._adapters_in_use())
+        except Exception as error:
+            log.exception("the chat engine broke; the model has to be loaded again")
+            bug = error
         finally:
-            self._end()
+            self._end(bug)
 
     def _wait_for_work(self) -> bool:
         """Sleep until there is something to do; false where the engine is to end."""
@@ -183,7 +192,7 @@ class Engine:
             except Exception as error:  # noqa: BLE001  # the caller gets it; the thread lives on
                 done.set_exception(error)
 
-    def _next_groups(self) -> list[Group]:
+    def _take_groups(self) -> None:
         """Take the groups from the queue that may begin now: in turn, while their rows fit; cancelled ones at once."""
         free = MAX_ROWS - sum(not row.is_over for batch in self._batches for row in batch.rows)
         taken: list[Group] = []
@@ -195,11 +204,10 @@ class Engine:
                     taken.append(group)
                 else:
                     staying.append(group)
-            self._inbox.waiting = staying
+            self._inbox.waiting, self._starting = staying, taken
         if taken:
             for place, group in enumerate(staying, start=1):
                 group.publish(place)
-        return taken
 
     def _start(self, groups: list[Group]) -> None:
         """Begin to answer groups together: one batch for each tree they need, one for each answer that wants beams."""
@@ -260,16 +268,18 @@ class Engine:
             rows += [row for group in self._inbox.waiting for row in group.rows]
         return {row.adapter.id for row in rows if row.adapter}
 
-    def _end(self) -> None:
-        """Tell everyone who waits that the model is gone."""
+    def _end(self, bug: Exception | None) -> None:
+        """Tell everyone who waits that the model is gone, or of the bug that ended the engine."""
         gone = refusal("A10_model_unloaded", Place(file=self._model.info.name), name=self._model.info.name)
         with self._inbox.changed:
             self._inbox.closing = True
-            groups = [*self._inbox.waiting, *(group for batch in self._batches for group in batch.groups)]
+            answered = [group for batch in self._batches for group in batch.groups]
+            groups = [*self._inbox.waiting, *self._starting, *answered]
             self._inbox.waiting.clear()
             self._batches.clear()
+            self._starting = []
             for _, done in self._inbox.commands:
                 done.set_exception(gone)
             self._inbox.commands.clear()
         for group in groups:
-            group.stream.fail(gone)
+            group.stream.fail(bug or gone)

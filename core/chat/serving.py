@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 from core.adapters.card import AdapterCard
 from core.adapters.methods import linear_shapes
 from core.adapters.tensor_file import WEIGHTS_FILE, module_and_part, named
-from core.adapters.validity import AdapterFiles, base_problems, read_adapter, shape_problems
+from core.adapters.validity import AdapterFiles, judge
 from core.errors import Place, Problem, WorkbenchError, excerpt, refusal
 from core.models.loader import LoadedModel
 from core.models.twin import make_twin
@@ -170,17 +170,11 @@ class ServingTrees:
 
     def _judged(self, folder: Path) -> AdapterFiles:
         """The folder's files, its warnings about this base among the problems; raises on any error."""
-        files = read_adapter(folder)
-        found = list(files.problems)
-        if not files.errors:
-            found += base_problems(files, self._model.fingerprint, self._model.info.name)
-            if not any(problem.severity == "error" for problem in found):
-                layers = linear_shapes(self._model.model, with_head=True)
-                found += shape_problems(files, layers, self._model.info.name)
-        errors = [problem for problem in found if problem.severity == "error"]
-        if errors:
-            raise WorkbenchError(errors)
-        return AdapterFiles(files.folder, files.fields, files.modules, files.card, tuple(found))
+        layers = linear_shapes(self._model.model, with_head=True)
+        files = judge(folder, layers, self._model.fingerprint, self._model.info.name)
+        if files.errors:
+            raise WorkbenchError(files.errors)
+        return files
 
 
 def _read_tensors(files: AdapterFiles, device: torch.device) -> tuple[dict[str, torch.Tensor], list[Problem]]:

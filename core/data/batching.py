@@ -15,9 +15,8 @@ from core.data.rendering import NOT_TRAINED, Rendered
 if TYPE_CHECKING:
     from torch import Tensor
 
-SORTED_BATCHES = (
-    50  # rows are sorted by length within this many batches: little padding, and still another order each epoch
-)
+SORTED_BATCHES = 50  # rows are sorted by length within this many batches: little padding
+JITTER = 0.1  # a length seems that much longer or shorter, so that each epoch has other rows side by side
 
 
 def pad_batch(rows: Sequence[Rendered], pad_id: int) -> dict[str, Tensor]:
@@ -46,10 +45,11 @@ def epoch_order(lengths: Sequence[int], batch_rows: int, seed: int, epoch: int) 
     order = list(range(len(lengths)))
     generator = random.Random(f"{seed}/{epoch}")  # noqa: S311 - an order, not a secret
     generator.shuffle(order)
-    span = batch_rows * max(1, min(SORTED_BATCHES, len(order) // (4 * batch_rows)))
+    seeming = [length * generator.uniform(1 - JITTER, 1 + JITTER) for length in lengths]
+    span = batch_rows * SORTED_BATCHES
     batches: list[list[int]] = []
     for start in range(0, len(order), span):
-        alike = sorted(order[start : start + span], key=lambda index: -lengths[index])
+        alike = sorted(order[start : start + span], key=lambda index: -seeming[index])
         batches += [alike[at : at + batch_rows] for at in range(0, len(alike), batch_rows)]
     full = [batch for batch in batches if len(batch) == batch_rows]
     short = [batch for batch in batches if len(batch) < batch_rows]

@@ -1,6 +1,6 @@
 """What a conversation is: messages with roles, and one example with the line it came from.
 
-Owns only these types and the two questions asked of them everywhere. Readers and formats produce examples; checks,
+Owns only these types and the questions asked of their words everywhere. Readers and formats produce examples; checks,
 rendering and chat consume them.
 """
 
@@ -38,3 +38,8 @@ class Example:
     def key(self) -> tuple[tuple[str, str], ...]:
         """Equal for two examples exactly when their conversations are equal, wherever they stand in the file."""
         return tuple((message["role"], message["content"]) for message in self.messages)
+
+
+def whole_text(words: str) -> str:
+    """Words with half characters (lone surrogates) as question marks: no tokenizer, file or stream takes those."""
+    return words.encode("utf-8", "replace").decode("utf-8")

@@ -11,6 +11,7 @@ import hashlib
 import os
 import random
 import shutil
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -32,6 +33,7 @@ __all__ = [
     "DataOptions",
     "DatasetInfo",
     "DatasetReport",
+    "ReportCache",
     "add_dataset",
     "default_validation_rows",
     "find_dataset",
@@ -42,6 +44,7 @@ __all__ = [
 
 SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".txt")
 VALIDATION_FROM_ROWS = 40
+KEPT_REPORTS = 2
 
 
 class DataOptions(Settings):
@@ -176,6 +179,34 @@ def report(path_or_info: Path | DatasetInfo, options: DataOptions | None = None)
         placeholders=names,
         system_prompt=_shared_system_prompt(usable),
     )
+
+
+class ReportCache:
+    """The last reports, kept as long as their files are unchanged. May be used from any thread, which parse in turn."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._lock = threading.Lock()
+        self._kept: list[tuple[object, DatasetReport]] = []  # the newest last
+
+    def report(self, name: str, options: DataOptions) -> DatasetReport:
+        """The report on a data set; the same object as before where nothing has changed.
+
+        Raises:
+            WorkbenchError: A03 where there is no such data set; as `report`.
+        """
+        info = find_dataset(self._workspace, name)
+        try:
+            stat = info.file.stat()
+        except OSError as error:
+            raise refusal("D45_file_unreadable", Place(file=name), reason=error.strerror or "") from error
+        key = (name, stat.st_mtime_ns, stat.st_size, options.model_dump_json())
+        with self._lock:
+            known = next((made for kept, made in self._kept if kept == key), None)
+            made = known or report(info, options)
+            others = [entry for entry in self._kept if entry[0] != key]
+            self._kept = [*others, (key, made)][-KEPT_REPORTS:]
+            return made
 
 
 def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:

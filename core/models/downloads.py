@@ -7,6 +7,7 @@ Owns the thread, its progress and its end (finished, cancelled, failed with a pr
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -75,12 +76,10 @@ class Downloads:
         return self._status
 
     def _run(self, work: Work) -> None:
-        started = time.monotonic()
+        pace = _Pace()
 
         def report(progress: Progress) -> None:
-            done, total = progress.done_bytes, progress.total_bytes
-            elapsed_s = time.monotonic() - started
-            eta_s = elapsed_s * (total - done) / done if done > 0 and total > 0 else None
+            done, total, eta_s = progress.done_bytes, progress.total_bytes, pace.eta_s(progress)
             self._change(phase=progress.phase, done_bytes=done, total_bytes=total, eta_s=eta_s)
 
         try:
@@ -88,12 +87,30 @@ class Downloads:
         except WorkbenchError as error:
             cancelled = self._cancelled.is_set()
             self._change(state="cancelled" if cancelled else "failed", problem=None if cancelled else error.problems[0])
-        except Exception as error:
-            log.exception("download failed")
-            self._change(state="failed", problem=Problem("A24_download_broke", values={"reason": str(error)}))
+        except Exception:
+            reference = secrets.token_hex(4)
+            log.exception("download failed, reference %s", reference)
+            self._change(state="failed", problem=Problem("A24_download_broke", values={"reference": reference}))
         else:
             self._change(state="finished", model=model, eta_s=None)
 
     def _change(self, **changes: object) -> None:
         assert self._status is not None
         self._status = replace(self._status, **changes)  # type: ignore[arg-type]
+
+
+@dataclass
+class _Pace:
+    """How fast the bytes of a phase come. Those of its first report were there before: they took no time."""
+
+    phase: str = ""
+    began: float = 0.0
+    first_bytes: int = 0
+
+    def eta_s(self, progress: Progress) -> float | None:
+        """Seconds until the phase has all its bytes; None as long as nothing came since its first report."""
+        now, done = time.monotonic(), progress.done_bytes
+        if progress.phase != self.phase:
+            self.phase, self.began, self.first_bytes = progress.phase, now, done
+        come = done - self.first_bytes
+        return (now - self.began) * (progress.total_bytes - done) / come if come > 0 else None

@@ -12,6 +12,7 @@ import re
 import shutil
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -19,11 +20,11 @@ from urllib.parse import urlsplit
 import httpx
 
 from core.errors import Place, WorkbenchError, excerpt, refusal
-from core.models.arrival import Cancelled, Progress, Report, check_disk, never, silent, write_problem
+from core.models.arrival import SPARE_BYTES, Cancelled, Progress, Report, check_disk, never, silent, write_problem
 from core.models.catalog import inspect
 from core.models.configuration import CONFIG_FILE, read_config
 from core.models.hub_listing import ENDPOINTS, TOKENS, Listing, RemoteFile, Source, endpoint, fetch_listing, token
-from core.models.transfer import ContentDiffersError, fetch_file
+from core.models.transfer import ContentDiffersError, bytes_there, fetch_file
 from core.workspace import Workspace, free_name, read_json, sync_folder, write_json
 
 REPO_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
@@ -32,6 +33,7 @@ ANSWER_TIMEOUT_S = 8.0
 STALL_TIMEOUT_S = 10.0
 POLL_S = 0.2
 STATE_FILE = "download.json"
+STAGING = ".downloads"  # in `models/`, so that a finished download is renamed on one disk; hidden, so it is no model
 ResultT = TypeVar("ResultT")
 
 
@@ -77,7 +79,7 @@ def download(
     checked_source(source)
     repo_id = checked_repo_id(repo_id)
     workspace.create()
-    folder = workspace.state / "downloads" / f"{source}--{repo_id.replace('/', '--')}"
+    folder = workspace.models / STAGING / f"{source}--{repo_id.replace('/', '--')}"
     try:
         _run(_with_client(source, repo_id, lambda client: _fetch(client, source, repo_id, folder, report)), cancelled)
         report(Progress("checking"))
@@ -89,7 +91,7 @@ def download(
         folder.rename(workspace.models / name)
         sync_folder(workspace.models)
     except OSError as error:
-        raise write_problem(workspace.models, 0, error) from error
+        raise write_problem(workspace.models, SPARE_BYTES, error) from error
     return name
 
 
@@ -137,17 +139,19 @@ async def _fetch(client: httpx.AsyncClient, source: Source, repo_id: str, folder
     report(Progress("asking"))
     listing = await _listing(client, source, repo_id)
     _prepare_folder(folder, listing)
-    check_disk(folder, listing.bytes - sum(file.stat().st_size for file in folder.iterdir()))
-    done_before = 0
+    there = {file.name: bytes_there(file, folder) for file in listing.files}
+    check_disk(folder, listing.bytes - sum(there.values()))
+
+    def arrived(name: str, done: int) -> None:
+        there[name] = done
+        report(Progress("downloading", sum(there.values()), listing.bytes))
+
     # Smallest first, the configuration before all: what makes a model unusable is known before its weights move.
     for file in sorted(listing.files, key=lambda file: file.name != CONFIG_FILE):
-        before = done_before
-
-        def arrived(done: int, before: int = before) -> None:
-            report(Progress("downloading", before + done, listing.bytes))
-
-        await fetch_file(client, file, folder, arrived)
-        done_before += file.bytes
+        try:
+            await fetch_file(client, file, folder, partial(arrived, file.name))
+        except OSError as error:
+            raise write_problem(folder, listing.bytes - sum(there.values()) + SPARE_BYTES, error) from error
         if file.name == CONFIG_FILE:
             errors = [problem for problem in read_config(folder).problems if problem.severity == "error"]
             if errors:

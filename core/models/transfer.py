@@ -28,13 +28,11 @@ async def fetch_file(client: httpx.AsyncClient, file: RemoteFile, folder: Path, 
         httpx.HTTPError: no answer, a refusal, or a connection that broke (the part stays for the next try).
         ContentDiffersError: length or hash are not what the hub said.
     """
-    target, part = folder / file.name, folder / f"{file.name}.part"
+    target, part = folder / file.name, _part(file, folder)
+    start = bytes_there(file, folder)
     if target.exists():
-        arrived(file.bytes)
+        arrived(start)
         return
-    start = part.stat().st_size if part.exists() else 0
-    if not 0 < start < file.bytes:
-        start = 0
     headers = {"Range": f"bytes={start}-"} if start else {}
     async with client.stream("GET", file.url, headers=headers) as response:
         response.raise_for_status()
@@ -52,6 +50,19 @@ async def fetch_file(client: httpx.AsyncClient, file: RemoteFile, folder: Path, 
             os.fsync(output.fileno())
     _check(part, file)
     part.replace(target)
+
+
+def bytes_there(file: RemoteFile, folder: Path) -> int:
+    """How many bytes of a file need not be fetched again."""
+    part = _part(file, folder)
+    if (folder / file.name).exists():
+        return file.bytes
+    size = part.stat().st_size if part.exists() else 0
+    return size if size < file.bytes else 0
+
+
+def _part(file: RemoteFile, folder: Path) -> Path:
+    return folder / f"{file.name}.part"
 
 
 def _check(part: Path, file: RemoteFile) -> None:

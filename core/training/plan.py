@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Any
 
@@ -112,9 +112,6 @@ class Plan:
         )
         method = spec.method.model_copy(update={"alpha": float(self.alpha)})
         return spec.model_copy(update={"training": training, "method": method})
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Plan:

@@ -16,7 +16,15 @@ from dataclasses import dataclass
 from core.adapters.methods import checked_targets, trainable_parameters
 from core.adapters.store import check_adapter_name
 from core.data.conversation import Example
-from core.data.datasets import DatasetReport, default_validation_rows, find_dataset, report, split
+from core.data.datasets import (
+    DatasetInfo,
+    DatasetReport,
+    ReportCache,
+    default_validation_rows,
+    find_dataset,
+    report,
+    split,
+)
 from core.data.rendering import Rendered, RenderedSet, render_all
 from core.errors import Place, Problem, WorkbenchError, refusal
 from core.models.loader import LoadedModel
@@ -54,10 +62,11 @@ class Preparation:
 
 
 class Planner:
-    """Shows plans while a form is filled in: rows that were rendered for the last plan are not rendered again."""
+    """Shows plans while a form is filled in: what the last plan read and rendered is not read and rendered again."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, reports: ReportCache) -> None:
         self._workspace = workspace
+        self._reports = reports
         self._lock = threading.Lock()
         self._last: tuple[object, DatasetReport, RenderedRows] | None = None
 
@@ -68,14 +77,14 @@ class Planner:
             WorkbenchError: as the steps below.
         """
         with self._lock:
-            found = find_dataset(self._workspace, spec.dataset).sha256
-            key = (found, spec.data, spec.training.validation_share, spec.training.seed, loaded.fingerprint)
-            if self._last is None or self._last[0] != key:
-                data = read_data(spec, self._workspace)
-                check_spec(spec, self._workspace, loaded, data)
+            data = self._reports.report(spec.dataset, spec.data)
+            if spec.dataset_sha256 not in (None, data.info.sha256):
+                raise _data_changed(data.info, str(spec.dataset_sha256), data.info.sha256)
+            check_spec(spec, self._workspace, loaded, data)
+            key = (spec.training.validation_share, spec.training.seed, loaded.fingerprint)
+            if self._last is None or self._last[0] != key or self._last[1] is not data:
                 self._last = (key, data, render_rows(spec, data, loaded))
-            _, data, rows = self._last
-        check_spec(spec, self._workspace, loaded, data)
+            rows = self._last[2]
         return make_plan(spec, data, rows, loaded).plan
 
 
@@ -92,7 +101,7 @@ def read_data(spec: RunSpec, workspace: Workspace) -> DatasetReport:
     data = report(info, spec.data)
     found = find_dataset(workspace, spec.dataset).sha256
     if not expected == before == found:
-        raise refusal("D45_data_changed", Place(file=info.name), expected=expected[:12], found=found[:12])
+        raise _data_changed(info, expected, found)
     return data
 
 
@@ -194,6 +203,10 @@ def machine_of(loaded: LoadedModel) -> Machine:
         threads=torch.get_num_threads(),
         compute_bytes=4 if loaded.precision.compute == "fp32" else 2,
     )
+
+
+def _data_changed(info: DatasetInfo, expected: str, found: str) -> WorkbenchError:
+    return refusal("D45_data_changed", Place(file=info.name), expected=expected[:12], found=found[:12])
 
 
 def _shape_of(spec: RunSpec, loaded: LoadedModel) -> ModelShape:

@@ -6,6 +6,7 @@ events one by one, so a running run is never folded from its start again.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -33,6 +34,7 @@ from core.training.plan import Plan
 
 RECENT_STEPS = 30
 PAUSE_FACTOR = 5  # a step slower than this many times the usual one was a pause (a closed lid), not training
+LOG_LINES = 500  # the newest that a snapshot keeps
 FORWARD_SHARE = 0.4  # an evaluated token costs about this share of a trained one
 
 
@@ -138,7 +140,7 @@ class Progress:
     _steps: list[StepDone] = field(default_factory=list)
     _evals: list[EvalDone] = field(default_factory=list)
     _samples: list[Sample] = field(default_factory=list)
-    _log: list[LogLine] = field(default_factory=list)
+    _log: deque[LogLine] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
     _count: int = 0
 
     @property
@@ -153,10 +155,10 @@ class Progress:
             self._evals.append(event)
         elif isinstance(event, SampleDone):
             self._samples.append(Sample(event.step, event.prompt, event.answer, event.finished))
-        elif isinstance(event, Logged):
-            self._log.append(LogLine(event.key, event.values, event.elapsed_s))
-        else:
+        elif not isinstance(event, Logged):
             self._now = _after(self._now, event)
+        if not isinstance(event, StepDone):
+            self._log.extend(_log_lines(event))
         if not isinstance(event, RunStarted):
             self._now = replace(self._now, elapsed_s=event.elapsed_s)
 
@@ -244,6 +246,39 @@ def _ended(now: Snapshot, event: Event) -> Snapshot:
         case Failed():
             return replace(now, status=Status.FAILED, phase=None, problems=event.problems, reference=event.reference)
     return now
+
+
+def _log_lines(event: Event) -> list[LogLine]:
+    """What the log says of an event."""
+    match event:
+        case Logged():
+            return [LogLine(event.key, event.values, event.elapsed_s)]
+        case PhaseStarted():
+            return [LogLine(f"training.phase.{event.phase}", {}, event.elapsed_s)]
+        case EvalDone():
+            loss = "–" if event.loss is None else f"{event.loss:.4g}"  # a file has null for one that is not finite
+            key = "training.log.evaluated_best" if event.best else "training.log.evaluated"
+            return [LogLine(key, {"step": event.step, "loss": loss}, event.elapsed_s)]
+        case Saved():
+            return [LogLine("training.log.saved", {"step": event.step}, event.elapsed_s)]
+        case StopAsked():
+            key = "training.log.stop_asked_keep" if event.keep else "training.log.stop_asked_discard"
+            return [LogLine(key, {}, event.elapsed_s)]
+    return _end_lines(event)
+
+
+def _end_lines(event: Event) -> list[LogLine]:
+    match event:
+        case Finished():
+            return [LogLine("training.log.finished", {"name": event.adapter, "step": event.step}, event.elapsed_s)]
+        case Stopped():
+            kept = ("training.log.stopped_kept", {"name": event.adapter, "step": event.step})
+            key, values = kept if event.adapter else ("training.log.stopped", {})
+            reason = LogLine(f"training.stop_reason.{event.reason}", {}, event.elapsed_s)
+            return [reason, LogLine(key, values, event.elapsed_s)]
+        case Failed():
+            return [LogLine("training.log.failed", {}, event.elapsed_s)]
+    return []
 
 
 def _seconds_per_token(steps: list[StepDone]) -> float | None:

@@ -59,16 +59,23 @@ class Runner:
         """
         from core.training.endings import StopSignal
 
+        self.settle()
         with self._lock:
             if self._active is not None:
-                raise refusal("A01_run_going_on", name=self._active.name, started_by=self._active.started_by or "–")
+                raise refusal("A01_run_going_on", name=self._active.name)
             self._check(spec, model)
             folder = self._history.new_folder()
             run_id, log = folder.name, EventLog(folder / EVENTS_FILE)
             active = self._active = _Active(run_id, spec.name, started_by, StopSignal(), log)
-            self._thread = threading.Thread(target=self._work, args=(active, spec, model), name=f"run-{run_id}")
-            self._thread.daemon = True  # `close` stops it in order; a second Ctrl-C need not wait for it
-            self._thread.start()
+            thread = threading.Thread(target=self._work, args=(active, spec, model), name=f"run-{run_id}")
+            thread.daemon = True  # `close` stops it in order; a second Ctrl-C need not wait for it
+            try:
+                thread.start()
+            except BaseException:
+                self._active = None
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            self._thread = thread
         return run_id
 
     def stop(self, run_id: str, keep: bool = True) -> None:
@@ -83,12 +90,27 @@ class Runner:
                 self._history.folder(run_id)
                 return
             if not active.ended and active.stop.ask(keep):
-                self._emit(active, StopAsked(keep, active.progress.snapshot().elapsed_s))
+                try:
+                    self._emit(active, StopAsked(keep, active.progress.snapshot().elapsed_s))
+                except OSError:  # a full disk; the run stops all the same
+                    logger.exception("run %s: being told to stop could not be written down", run_id)
 
     def active(self) -> str | None:
-        """The id of the run that is going on."""
+        """The id of the run that is going on; None as soon as it has said how it ended."""
         active = self._active
-        return active.run_id if active else None
+        return active.run_id if active and not active.ended else None
+
+    def active_name(self) -> str | None:
+        """The name that the adapter of the run that is going on will have."""
+        active = self._active
+        return active.name if active and not active.ended else None
+
+    def settle(self) -> None:
+        """Wait the moment that a run which has said how it ended still takes to let go of the model and its folder."""
+        with self._lock:
+            leaving = self._thread if self._active is not None and self._active.ended else None
+        if leaving is not None:
+            leaving.join()
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until no run is going on; False where the time ran out before."""
@@ -157,6 +179,7 @@ class Runner:
         Raises:
             WorkbenchError: A04 while it runs, A30 where there is no such run.
         """
+        self.settle()
         with self._lock:
             folder = self._history.folder(run_id)
             if self.snapshot(run_id).status.active:
@@ -181,12 +204,11 @@ class Runner:
 
     def _work(self, active: _Active, spec: RunSpec, model: LoadedModel) -> None:
         """The thread's whole life. Whatever happens, the next run can start afterwards."""
-        from core.training.run import RunContext, run_training
-
-        context = RunContext(
-            self._workspace, model, active.run_id, self._history.folder(active.run_id), active.started_by
-        )
         try:
+            from core.training.run import RunContext, run_training
+
+            folder = self._history.folder(active.run_id)
+            context = RunContext(self._workspace, model, active.run_id, folder, active.started_by)
             run_training(spec, context, lambda event: self._emit(active, event), active.stop)
         except Exception:
             logger.exception("run %s could not say how it ended", active.run_id)

@@ -56,7 +56,8 @@ def test_a_newcomer_trains_the_starter_on_real_rows_and_compares(
         open_tab(page, "Training")
         expect(page.locator("#run-progress")).to_contain_text("first-run")
     screenshot(page, "training-during-en")
-    expect(page.locator("#chat-with-it")).to_be_visible(timeout=300_000)
+    expect(page.locator("#stop-run")).to_be_hidden(timeout=300_000)
+    expect(page.locator("#chat-with-it")).to_be_visible()
     expect(page.locator("#plot-loss canvas, #plot-loss svg").first).to_be_visible()
     screenshot(page, "training-after-en")
 
@@ -69,7 +70,7 @@ def test_a_newcomer_trains_the_starter_on_real_rows_and_compares(
     page.keyboard.press("Escape")
     page.locator("#chat-message textarea").fill("Name three primary colours.")
     page.locator("#chat-message textarea").press("Enter")
-    panes = page.locator("#chat-panes .bot.message, #chat-panes [data-testid=bot]")
+    panes = page.locator("#chat-panes [data-testid=bot]")
     expect(panes).to_have_count(2, timeout=120_000)
     expect(page.locator("#chat-send")).to_be_visible(timeout=120_000)
     screenshot(page, "chat-en")

@@ -15,6 +15,7 @@ from core.chat.streams import Reply
 from core.chat.system_prompt import SystemPrompt, effective_system_prompt
 from core.errors import refusal
 from core.settings import SamplingSettings
+from core.training.progress import Status
 from webui.sampling_form import form_of
 
 FORM = form_of(SamplingSettings())
@@ -56,6 +57,16 @@ class ScriptedStream:
         return Reply(text, finished, count, 10, 100, asked.sampling.seed or 7, 2.5, 0.25 if count else None)
 
 
+@dataclass(frozen=True)
+class SceneRun:
+    """A run as the chat sees it."""
+
+    name: str
+    checkpoint_step: int | None = 40
+    status: Status = Status.RUNNING
+    adapter: str | None = None
+
+
 class SceneWorkbench:
     """What the two tabs need of a workbench. `words` is how long answers are, `error` ends them early."""
 
@@ -70,7 +81,7 @@ class SceneWorkbench:
         self.words = 3
         self.error: Exception | None = None
         self.streams: list[ScriptedStream] = []
-        self.run: SimpleNamespace | None = None
+        self.run: SceneRun | None = None
         self.defaults = SamplingSettings()
 
     def model_status(self) -> Any:
@@ -80,7 +91,7 @@ class SceneWorkbench:
         return [SimpleNamespace(name=name) for name in self.names]
 
     def applied(self) -> list[str]:
-        return self.applied_names
+        return list(self.applied_names)
 
     def apply_adapter(self, name: str) -> list[Any]:
         if name in self.broken or name not in self.names:
@@ -90,12 +101,18 @@ class SceneWorkbench:
 
     def apply_run(self, run_id: str) -> str:
         assert self.run is not None
-        return f"{self.run.name} @ {self.run.checkpoint_step}"
+        self.applied_names.append(f"{self.run.name} @ {self.run.checkpoint_step}")
+        return self.applied_names[-1]
+
+    def remove_adapter(self, name: str) -> None:
+        self.applied_names.remove(name)
 
     def active_run(self) -> str | None:
-        return "r1" if self.run else None
+        return "r1" if self.run and self.run.status.active else None
 
     def snapshot(self, run_id: str) -> Any:
+        if self.run is None:
+            raise refusal("A30_no_such_run", run_id=run_id)
         return self.run
 
     def sampling_defaults(self) -> SamplingSettings:

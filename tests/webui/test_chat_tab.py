@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -13,12 +12,13 @@ import pytest
 
 from core.chat.conversations import BASE, Conversation
 from core.errors import WorkbenchError, refusal
-from tests.webui.chat_scene import Form, SceneWorkbench
+from core.training.progress import Status
+from tests.webui.chat_scene import Form, SceneRun, SceneWorkbench
 from webui import chat_handlers as handlers
 from webui.chat_desk import Desk
 from webui.chat_panes import MAX_PANES
 
-SHOWN = 7  # outputs of `show` before those of the panes
+SHOWN = 8  # outputs of `show` before those of the panes
 ANSWERING = 4  # and of an answer
 PANE = 6
 
@@ -291,7 +291,7 @@ def test_without_a_column_that_there_is_the_base_model_answers(workbench: Any, d
 
 
 def test_the_adapter_in_training_answers_in_the_column_of_its_name_with_its_step(workbench: Any, desk: Desk) -> None:
-    workbench.run = SimpleNamespace(name="fox", checkpoint_step=40)
+    workbench.run = SceneRun("fox")
     send(workbench, desk, "Hello", Form(columns=("run:r1",)))
     assert workbench.asked[0].adapter == "fox @ 40"
     assert kept(workbench).turns[0].columns["fox"].answer.step == 40
@@ -300,6 +300,62 @@ def test_the_adapter_in_training_answers_in_the_column_of_its_name_with_its_step
     assert handlers.show(workbench, "en", desk, *Form(columns=("", "fox @ 30")).scene)[1]["value"] == ["", "run:r1"]
     workbench.run, workbench.names = None, ["fox"]
     assert handlers.restore(workbench, "en", desk, *Form(current=kept(workbench).id).scene)[1]["value"] == ["fox"]
+
+
+def test_a_run_that_has_ended_answers_with_the_adapter_it_kept_and_its_steps_are_taken_off(
+    workbench: Any, desk: Desk
+) -> None:
+    workbench.run = SceneRun("fox")
+    form = begun(workbench, desk, ("", "run:r1"))
+    assert workbench.applied_names == ["fox @ 40"]
+    workbench.run = SceneRun("fox", status=Status.FINISHED, adapter="fox-2")
+    workbench.names = ["fox", "fox-2"]  # an older adapter has the run's name
+    assert handlers.show(workbench, "en", desk, *form.scene)[1]["value"] == ["", "fox-2"]
+    assert workbench.applied_names == []
+    send(workbench, desk, "q2", form)
+    assert [each.adapter for each in workbench.asked] == [None, "fox-2"]
+    list(handlers.again(workbench, "en", desk, "", *form.values, pane=1))
+    assert [each.adapter for each in workbench.asked] == ["fox-2"]
+
+
+@pytest.mark.parametrize("run", [None, SceneRun("fox", status=Status.STOPPED)])
+def test_a_run_that_kept_nothing_falls_away_and_no_other_pane_answers_for_it(
+    workbench: Any, desk: Desk, run: SceneRun | None
+) -> None:
+    workbench.run = SceneRun("fox")
+    form = begun(workbench, desk, ("run:r1", "poet"))
+    workbench.run = run
+    with pytest.raises(WorkbenchError) as refused:
+        list(handlers.again(workbench, "en", desk, "", *form.values, pane=0))
+    assert key_of(refused) == "H11_no_such_pane"
+    list(handlers.again(workbench, "en", desk, "", *form.values, pane=1))
+    assert [each.adapter for each in workbench.asked] == ["poet"]
+    assert handlers.show(workbench, "en", desk, *form.scene)[1]["value"] == ["poet"]
+
+
+def test_a_stop_before_the_answer_has_begun_is_not_lost(workbench: Any, desk: Desk) -> None:
+    form = begun(workbench, desk)
+    ask = workbench.chat
+
+    def chat(requests: Any) -> Any:
+        handlers.stop(workbench, "en", desk, form.current)
+        return ask(requests)
+
+    workbench.chat = chat
+    send(workbench, desk, "q2", form)
+    assert texts(kept(workbench)) == {BASE: "base"}
+    workbench.chat = ask
+    send(workbench, desk, "q3", form)
+    assert texts(kept(workbench)) == {BASE: "base 0 1 2"}
+
+
+def test_a_damaged_conversation_is_named_under_the_list(workbench: Any, desk: Desk) -> None:
+    begun(workbench, desk)
+    file = next(workbench.conversations._folder.glob("*.json"))
+    file.with_name(f"{'0' * 32}.json").write_text("{", encoding="utf-8")
+    _, unreadable = handlers.search(workbench, "en", "", None)
+    assert "A21" in unreadable
+    assert unreadable == handlers.show(workbench, "en", desk, *Form().scene)[SHOWN - 1]
 
 
 def test_a_reloaded_page_has_the_conversation_and_its_columns_again(workbench: Any, desk: Desk) -> None:
@@ -330,7 +386,7 @@ def test_a_new_chat_begins_with_the_characters_greeting(workbench: Any, desk: De
 def test_search_lists_the_conversations_in_which_it_was_said(workbench: Any, desk: Desk) -> None:
     begun(workbench, desk, message="about foxes")
     begun(workbench, desk, message="about owls")
-    assert [title for title, _ in handlers.search(workbench, "en", "FOX", None)["choices"]] == ["about foxes"]
+    assert [title for title, _ in handlers.search(workbench, "en", "FOX", None)[0]["choices"]] == ["about foxes"]
 
 
 def test_rename_delete_and_choose_act_on_the_server(workbench: Any, desk: Desk) -> None:

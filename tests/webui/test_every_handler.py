@@ -168,6 +168,7 @@ def _nothing_goes_out() -> Iterator[None]:
         patch.setattr(os, "fsync", lambda handle: None)
         patch.setattr("core.models.downloads.Downloads._run", lambda self, work: None)
         patch.setattr("core.models.loader.load", load_once)
+        patch.setattr("core.models.memory.release", lambda: None)
         patch.setattr("core.training.runner.Runner._work", no_run)
         yield
 
@@ -252,5 +253,5 @@ def test_a_bug_is_seen_by_these_tests(scene: Scene) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scene.workbench, "adapters", lambda: 1 / 0)
         assert len(scene.bugs_of(handler, scene.values(handler))) == 1
-        patch.setattr(scene.workbench, "adapters", lambda: [SimpleNamespace(name="\ud800")])
-        assert scene.bugs_of(handler, scene.values(handler))
+    speechless = Handler(SimpleNamespace(fn=lambda *_: "\ud800"), None)
+    assert "surrogates" in scene.bugs_of(speechless, [])[0]

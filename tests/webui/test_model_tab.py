@@ -16,6 +16,7 @@ from core.errors import WorkbenchError, refusal
 from core.i18n import LANGUAGES, Language
 from core.models.catalog import ModelInfo
 from core.models.downloads import DownloadStatus
+from core.models.hub import RemoteInfo
 from core.models.precision import PrecisionChoice
 from core.settings import LoadSettings
 from core.workbench import ModelStatus, Workbench
@@ -83,6 +84,10 @@ class StandIn:
 
     def adapter_details(self, name: str) -> AdapterInfo:
         return next(info for info in self.listed if info.name == name)
+
+    def describe_remote(self, source: Any, repo_id: str) -> RemoteInfo:
+        self.calls.append(("look up", source, repo_id))
+        return RemoteInfo(source, repo_id, 5_000_000_000, 9_000_000_000, "apache-2.0", True, None, ())
 
     def start_download(self, source: str, repo_id: str) -> None:
         self.calls.append(("download", source, repo_id))
@@ -193,12 +198,22 @@ def test_details_name_the_system_prompt_of_the_data(workbench: Any) -> None:
 
 
 def test_a_download_starts_its_timer_and_offers_to_cancel(workbench: Any) -> None:
-    shown, cancel, timer, running = get_model_panel.start_download(workbench, "en", "modelscope", " a/b ")
+    seen = ("modelscope", "a/b")
+    _, _, shown, cancel, timer, running = get_model_panel.start_download(workbench, "en", "modelscope", " a/b ", seen)
     assert workbench.calls == [("download", "modelscope", "a/b")]
     assert "a/b" in shown
     assert cancel["visible"] is True
     assert timer.active is True
     assert running is True
+
+
+@pytest.mark.parametrize("seen", [None, ("huggingface", "a/b"), ("modelscope", "a/c")])
+def test_nothing_is_fetched_before_its_size_licence_and_access_were_shown(workbench: Any, seen: Any) -> None:
+    shown, seen_now, *_ = get_model_panel.start_download(workbench, "en", "modelscope", "a/b", seen)
+    assert workbench.calls == [("look up", "modelscope", "a/b")]
+    assert all(part in shown for part in ("apache-2.0", "5.0 GB", "gated", "Press Download"))
+    get_model_panel.start_download(workbench, "en", "modelscope", "a/b", seen_now)
+    assert workbench.calls[1:] == [("download", "modelscope", "a/b")]
 
 
 def test_only_gguf_files_can_be_converted(workbench: Any) -> None:

@@ -217,6 +217,16 @@ def test_a_shipped_character_stays_chosen_when_the_language_changes(workbench: A
     assert handlers.choose_character(workbench, other, name)[0] == name
 
 
+@pytest.mark.parametrize(("place", "folder"), [(0, "presets"), (1, "characters")])
+def test_a_damaged_file_is_named_under_its_list(workbench: Any, tmp_path: Path, place: int, folder: str) -> None:
+    assert handlers.damaged_files(workbench, "en") == ["", ""]
+    (tmp_path / folder).mkdir(exist_ok=True)
+    (tmp_path / folder / "mine.yaml").write_text("a: [", encoding="utf-8")
+    shown = handlers.damaged_files(workbench, "en")
+    assert "mine.yaml" in shown[place]
+    assert shown[1 - place] == ""
+
+
 def test_shipped_presets_have_names_in_both_languages(workbench: Any) -> None:
     english, chinese = (handlers.lists(workbench, lang, "", "", "")[1]["choices"] for lang in ("en", "zh"))
     assert [value for _, value in english] == [value for _, value in chinese]

@@ -18,11 +18,11 @@ from core.training.history import RunSummary
 from core.training.plan import Plan
 from core.training.progress import Snapshot, Status
 from core.training.spec import RunSpec
-from core.workbench import ModelStatus, PreviewRow
+from core.workbench import ModelStatus, PreviewRow, Workbench
 from core.workspace import Workspace
 from tests.webui.test_model_tab import BF16
 from tests.webui.test_views import PLAN, SNAPSHOT
-from webui import dataset_panel, live_panel, run_panel, training_tab
+from webui import dataset_panel, live_panel, run_panel, run_views, training_tab
 
 EXAMPLES = tuple(
     Example(({"role": "user", "content": "hi"}, {"role": "assistant", "content": "{{name}}"}), line)
@@ -50,6 +50,7 @@ class StandIn:
     active: str | None = None
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     refused: WorkbenchError | None = None
+    placeholders: tuple[str, ...] = ("name", "author")
     calls: list[tuple[Any, ...]] = field(default_factory=list)
 
     def model_status(self) -> ModelStatus | None:
@@ -66,7 +67,7 @@ class StandIn:
         if self.refused:
             raise self.refused
         info = self.datasets()[0]
-        placeholders = {"name": 8, "author": 8}
+        placeholders = dict.fromkeys(self.placeholders, 8)
         return DatasetReport(info, "messages", {"messages": 8}, 8, EXAMPLES, (), placeholders)
 
     def preview(self, name: str, options: DataOptions, start: int, count: int) -> list[PreviewRow]:
@@ -82,8 +83,16 @@ class StandIn:
             raise self.refused
         return PLAN
 
+    def run_spec_text(self, run_id: str) -> str:
+        if run_id == "run-0":
+            raise refusal("A30_no_such_run", run_id=run_id)
+        return f"name: {run_id}\n"
+
+    def delete_run(self, run_id: str) -> None:
+        del self.snapshots[run_id]
+
     def start_run(self, spec: RunSpec, started_by: str) -> str:
-        self.calls.append(("start", spec))
+        self.calls.append(("start", spec, started_by))
         self.active = "run-2"
         self.snapshots["run-2"] = replace(SNAPSHOT, run_id="run-2", version=1)
         return "run-2"
@@ -139,6 +148,25 @@ def test_a_data_set_shows_its_report_first_rows_and_a_field_for_each_blank(workb
     assert (pager["visible"], row, names, group["visible"]) == (True, 1, "name\nauthor", True)
     assert [field["visible"] for field in fields] == [True, True, False, False, False, False]
     assert "author" in fields[1]["label"]
+
+
+def test_blanks_beyond_the_fields_are_named_with_the_way_to_fill_them(workbench: Any) -> None:
+    workbench.placeholders = tuple(f"blank{number}" for number in range(8))
+    report, _, _, _, names, _, *fields = dataset_panel.show_dataset(workbench, "en", *DATA)
+    assert all(part in report for part in ("2 more blanks", "blank6, blank7", "data.placeholders"))
+    assert "blank6" not in names
+    assert len(fields) == dataset_panel.MAX_PLACEHOLDERS
+
+
+@pytest.mark.parametrize("name", ["a.exe", "a.xlsx", "a.png"])
+def test_a_kind_of_file_that_is_not_read_is_refused_by_the_core(
+    workspace: Workspace, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_bytes(b"MZ")
+    with Workbench(workspace) as workbench, pytest.raises(WorkbenchError) as refused:
+        dataset_panel.add_dataset(workbench, "en", str(tmp_path / name))
+    assert refused.value.code == "D38"
+    assert name in refused.value.describe()
 
 
 def test_a_file_that_cannot_be_read_shows_why_in_place_of_a_report(workbench: Any) -> None:
@@ -246,6 +274,34 @@ def test_the_whole_form_is_drawn_anew_in_one_answer(workbench: Any) -> None:
 
 
 # ---- live ----
+
+
+def test_a_run_says_in_each_language_where_it_was_started(workbench: Any) -> None:
+    live_panel.start(workbench, "en", *DATA, *form())
+    assert workbench.calls[0][2] == "page"
+    for started_by, english, chinese in [("page", "the page", "网页"), ("command_line", "command line", "命令行")]:
+        snapshot = replace(SNAPSHOT, started_by=started_by)
+        assert english in run_views.run_progress(snapshot, "en")
+        assert chinese in run_views.run_progress(snapshot, "zh")
+    assert "Ada" in run_views.run_progress(replace(SNAPSHOT, started_by="Ada"), "zh")
+
+
+def test_the_settings_of_a_run_are_shown_and_sent_once(workbench: Any) -> None:
+    *drawn, seen, _ = live_panel.start(workbench, "en", *DATA, *form())
+    assert "name: run-2\n" in drawn
+    workbench.snapshots["run-2"] = replace(SNAPSHOT, run_id="run-2", version=2)
+    assert "name: run-2\n" not in live_panel.tick(workbench, "en", seen)
+    assert live_panel.spec_text(workbench, "run-0") == ""
+
+
+def test_a_deleted_run_leaves_the_list_and_another_is_shown(workbench: Any) -> None:
+    for run_id in ("run-1", "run-2"):
+        workbench.snapshots[run_id] = replace(SNAPSHOT, run_id=run_id, status=Status.FINISHED)
+    drawn = live_panel.delete_run(workbench, "en", "run-2")
+    assert len(drawn) == live_panel.DRAWN
+    *_, delete, stop, _, choice, _, seen, _ = drawn
+    assert (seen.run_id, [value for _, value in choice["choices"]]) == ("run-1", ["run-1"])
+    assert (delete["visible"], stop["visible"]) == (True, False)
 
 
 def test_start_shows_the_new_run_at_once_and_the_timer_runs_fast(workbench: Any) -> None:

@@ -266,6 +266,8 @@ def test_a_run_that_ended_says_what_it_left_behind() -> None:
     ended = replace(SNAPSHOT, status=Status.FINISHED, adapter="first", kept_step=11)
     shown = run_views.run_result(ended, [("adapter_folder", "/data/loras/first")], "en")
     assert all(part in shown for part in ("first (weights of step 11)", "1.5 at step 11", "/data/loras/first"))
+    stopped = replace(ended, status=Status.STOPPED, stop_reason="disk_full")
+    assert "The disk is full." in run_views.run_result(stopped, [], "en")
     assert run_views.run_result(SNAPSHOT, [], "en") == ""
 
 

@@ -6,47 +6,59 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from core.adapters.config_file import CONFIG_FILE
+from core.adapters.methods import linear_shapes
 from core.adapters.tensor_file import WEIGHTS_FILE
-from core.adapters.validity import read_adapter, validate
-from core.models.catalog import ModelInfo, fingerprint, inspect
+from core.adapters.validity import LayerShapes, judge, read_adapter
+from core.errors import Problem
+from core.models.catalog import fingerprint, inspect
 from tests.core.adapters.building import edit_json, save_random_adapter
 
 Change = Callable[[Path], None]
 
 
-@pytest.fixture
-def folder(tmp_path: Path, tiny_model: Any, base: ModelInfo) -> Path:
-    return save_random_adapter(tiny_model, tmp_path / "polite", seed=1, fingerprint=fingerprint(base))
+class Base(NamedTuple):
+    layers: LayerShapes
+    fingerprint: str
+    name: str
+
+
+def judged(folder: Path, base: Base) -> list[Problem]:
+    return list(judge(folder, *base).problems)
 
 
 @pytest.fixture
-def base(tiny_model_dir: Path) -> ModelInfo:
-    return inspect(tiny_model_dir)
+def folder(tmp_path: Path, tiny_model: Any, base: Base) -> Path:
+    return save_random_adapter(tiny_model, tmp_path / "polite", seed=1, fingerprint=base.fingerprint)
 
 
-def keys(folder: Path, base: ModelInfo, severity: str = "error") -> list[str]:
-    problems = validate(folder, base, fingerprint(base))
+@pytest.fixture
+def base(tiny_model_dir: Path, tiny_model: Any) -> Base:
+    return Base(linear_shapes(tiny_model, with_head=True), fingerprint(inspect(tiny_model_dir)), "tiny")
+
+
+def keys(folder: Path, base: Base, severity: str = "error") -> list[str]:
+    problems = judged(folder, base)
     for problem in problems:
         assert str(problem.describe("zh"))
         assert str(problem.describe("en"))
     return [problem.key for problem in problems if problem.severity == severity]
 
 
-def test_a_good_adapter_has_no_problem(folder: Path, base: ModelInfo) -> None:
-    assert validate(folder, base, fingerprint(base)) == []
+def test_a_good_adapter_has_no_problem(folder: Path, base: Base) -> None:
+    assert judged(folder, base) == []
 
 
 @pytest.mark.parametrize("options", [{"use_rslora": True}, {"use_dora": True}, {"rank_pattern": {"q_proj": 2}}])
 def test_the_lora_variants_have_no_problem(
-    tmp_path: Path, tiny_model: Any, base: ModelInfo, options: dict[str, Any]
+    tmp_path: Path, tiny_model: Any, base: Base, options: dict[str, Any]
 ) -> None:
     made = save_random_adapter(tiny_model, tmp_path / "a", seed=1, **options)
-    assert validate(made, base, fingerprint(base)) == []
+    assert judged(made, base) == []
 
 
 @pytest.mark.parametrize(
@@ -85,21 +97,21 @@ def test_the_lora_variants_have_no_problem(
     ],
 )
 def test_a_field_that_cannot_be_is_refused_by_name(
-    folder: Path, base: ModelInfo, field: str, value: object, key: str
+    folder: Path, base: Base, field: str, value: object, key: str
 ) -> None:
     edit_json(folder / CONFIG_FILE, **{field: value})
-    problems = validate(folder, base, None)
+    problems = judged(folder, base)
     assert [problem.key for problem in problems] == [key]
     assert field in problems[0].describe().what + problems[0].describe().where or field == "peft_type"
 
 
-def test_every_wrong_field_is_named_at_once(folder: Path, base: ModelInfo) -> None:
+def test_every_wrong_field_is_named_at_once(folder: Path, base: Base) -> None:
     edit_json(folder / CONFIG_FILE, r=0, lora_alpha="x", bias="all")
     assert keys(folder, base) == ["M18_field"] * 3
 
 
 @pytest.mark.parametrize("value", [None, [], {}, False, ""])
-def test_an_unknown_field_without_effect_is_no_problem(folder: Path, base: ModelInfo, value: object) -> None:
+def test_an_unknown_field_without_effect_is_no_problem(folder: Path, base: Base, value: object) -> None:
     edit_json(folder / CONFIG_FILE, a_field_of_tomorrow=value)
     assert keys(folder, base) == []
 
@@ -107,7 +119,7 @@ def test_an_unknown_field_without_effect_is_no_problem(folder: Path, base: Model
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", "3", "[" * 100_000, '{"r": ' + "9" * 5000 + "}", "\ufeffx", " " * 2_000_000]
 )
-def test_a_configuration_that_is_no_object_is_refused(folder: Path, base: ModelInfo, content: str) -> None:
+def test_a_configuration_that_is_no_object_is_refused(folder: Path, base: Base, content: str) -> None:
     (folder / CONFIG_FILE).write_text(content, "utf-8")
     assert len(keys(folder, base)) == 1
 
@@ -207,36 +219,36 @@ def with_fewer_targets(folder: Path) -> None:
     ],
 )
 def test_a_folder_that_is_no_adapter_for_this_base_is_refused(
-    folder: Path, base: ModelInfo, change: Change, key: str
+    folder: Path, base: Base, change: Change, key: str
 ) -> None:
     change(folder)
     assert keys(folder, base) == [key]
 
 
-def test_a_mismatch_names_modules_with_both_shapes(folder: Path, base: ModelInfo) -> None:
+def test_a_mismatch_names_modules_with_both_shapes(folder: Path, base: Base) -> None:
     of_a_wider_base(folder)
-    said = str(validate(folder, base, None)[0].describe())
+    said = str(judged(folder, base)[0].describe())
     assert "q_proj: [64, 128] ≠ [64, 64]" in said
 
 
-def test_an_adapter_of_another_structure_is_refused_with_both_fingerprints(folder: Path, base: ModelInfo) -> None:
+def test_an_adapter_of_another_structure_is_refused_with_both_fingerprints(folder: Path, base: Base) -> None:
     edit_json(folder / "workbench.json", base_fingerprint="llama-576x30-v49152-0123456789abcdef", base_name="Smol")
-    problems = validate(folder, base, fingerprint(base))
+    problems = judged(folder, base)
     assert [problem.key for problem in problems] == ["M19_other_base"]
     said = str(problems[0].describe())
     assert "llama-576x30-v49152" in said
-    assert fingerprint(base) in said
+    assert base.fingerprint in said
     assert "Smol" in said
 
 
-def test_other_weights_of_the_same_structure_warn(folder: Path, base: ModelInfo) -> None:
-    structure = fingerprint(base).rpartition("-")[0]
+def test_other_weights_of_the_same_structure_warn(folder: Path, base: Base) -> None:
+    structure = base.fingerprint.rpartition("-")[0]
     edit_json(folder / "workbench.json", base_fingerprint=f"{structure}-0000000000000000")
     assert keys(folder, base) == []
     assert keys(folder, base, "warning") == ["M19_other_weights"]
 
 
-def test_a_hostile_pattern_is_never_matched_and_named(folder: Path, base: ModelInfo) -> None:
+def test_a_hostile_pattern_is_never_matched_and_named(folder: Path, base: Base) -> None:
     edit_json(folder / CONFIG_FILE, target_modules="(.*a+)+$", exclude_modules="(b+)+$")
     started = time.monotonic()
     assert keys(folder, base) == []
@@ -247,7 +259,7 @@ def test_a_hostile_pattern_is_never_matched_and_named(folder: Path, base: ModelI
 @pytest.mark.parametrize(
     "value", ["https://evil.example/model", "/etc/passwd", "../../secret", "C:\\models\\x", "~/models/x"]
 )
-def test_a_base_that_is_a_path_is_shown_and_not_opened(folder: Path, base: ModelInfo, value: str) -> None:
+def test_a_base_that_is_a_path_is_shown_and_not_opened(folder: Path, base: Base, value: str) -> None:
     edit_json(folder / CONFIG_FILE, base_model_name_or_path=value)
     assert keys(folder, base) == []
     assert keys(folder, base, "warning") == ["M23_base_path_ignored"]
@@ -256,25 +268,25 @@ def test_a_base_that_is_a_path_is_shown_and_not_opened(folder: Path, base: Model
     assert "/" not in fields.base_name
 
 
-def test_pickles_beside_the_weights_are_ignored_and_named(folder: Path, base: ModelInfo) -> None:
+def test_pickles_beside_the_weights_are_ignored_and_named(folder: Path, base: Base) -> None:
     for name in ("optimizer.pt", "training_args.bin"):
         (folder / name).write_bytes(b"cos\nsystem\n(S'false'\ntR.")
-    problems = validate(folder, base, fingerprint(base))
+    problems = judged(folder, base)
     assert [problem.key for problem in problems] == ["M13_pickle_ignored"]
     assert "optimizer.pt, training_args.bin" in str(problems[0].describe())
 
 
-def test_an_adapter_limited_to_some_layers_is_complete_without_the_others(folder: Path, base: ModelInfo) -> None:
+def test_an_adapter_limited_to_some_layers_is_complete_without_the_others(folder: Path, base: Base) -> None:
     without_a_layer(folder)
     edit_json(folder / CONFIG_FILE, layers_to_transform=[0])
     assert keys(folder, base) == []
 
 
-def test_every_bit_of_the_header_may_be_wrong_without_a_crash(folder: Path, base: ModelInfo) -> None:
+def test_every_bit_of_the_header_may_be_wrong_without_a_crash(folder: Path, base: Base) -> None:
     whole = (folder / WEIGHTS_FILE).read_bytes()
     header_end = 8 + int.from_bytes(whole[:8], "little")
     for position in range(0, header_end, 37):
         broken = bytearray(whole)
         broken[position] ^= 1 << (position % 8)
         (folder / WEIGHTS_FILE).write_bytes(broken)
-        json.dumps([problem.key for problem in validate(folder, base, None)])
+        json.dumps([problem.key for problem in judged(folder, base)])

@@ -11,7 +11,6 @@ from core.chat.conversations import (
     BASE,
     Answer,
     Conversation,
-    adapter_of,
     add_answer,
     add_turn,
     choose_variant,
@@ -52,7 +51,6 @@ def test_each_column_continues_its_own_story(store: ConversationStore) -> None:
     assert said(conversation, BASE) == ["Who are you?", "SmolLM", "And your\nname?"]
     assert said(conversation, "polite") == ["Who are you?", "Your servant", "And your\nname?"]
     assert columns_of(conversation) == (BASE, "polite")
-    assert (adapter_of(BASE), adapter_of("polite")) == (None, "polite")
 
 
 def test_a_column_that_joins_later_takes_over_what_was_answered(store: ConversationStore) -> None:

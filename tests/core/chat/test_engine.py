@@ -345,6 +345,29 @@ def test_closing_ends_answers_commands_and_the_thread(
     engine.close()
 
 
+@pytest.mark.parametrize("place", ["_start", "_take_groups", "_adapters_in_use"])
+def test_a_bug_in_the_engine_itself_is_logged_and_told_to_every_reader(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: str
+) -> None:
+    made = Engine(loaded)
+    original = getattr(Engine, place)
+
+    def broken(self: Engine, *args: Any) -> None:
+        original(self, *args)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Engine, place, broken)
+    stream = made.submit([ask(sampling=ENDLESS)])
+    with pytest.raises(ZeroDivisionError):
+        stream.wait()
+    made._thread.join(TIMEOUT_S)
+    assert "the chat engine broke" in caplog.text
+    with pytest.raises(WorkbenchError) as caught:
+        made.submit([ask()])
+    assert caught.value.code == "A10"
+    made.close()
+
+
 def test_two_threads_chat_while_a_third_swaps_adapters(engine: Engine, adapters: dict[str, Path]) -> None:
     """No answer is ever mixed: each equals the one its adapter gives alone."""
     for name in ("a", "b"):

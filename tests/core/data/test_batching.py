@@ -53,11 +53,19 @@ def test_an_order_is_that_of_its_seed_and_epoch_and_moves_no_global_generator() 
     assert torch.equal(torch.random.get_rng_state(), before[1])
 
 
+@pytest.mark.parametrize("count", [24, 54, 203])
+def test_little_is_padded_also_where_rows_are_few(count: int) -> None:
+    order = epoch_order(LENGTHS[:count], 8, seed=42, epoch=0)
+    batches = [[LENGTHS[index] for index in order[at : at + 8]] for at in range(0, count, 8)]
+    padded = sum(max(batch) * len(batch) for batch in batches)
+    assert padded < 1.3 * sum(LENGTHS[:count])
+
+
 def test_an_order_is_the_same_in_every_process() -> None:
     assert epoch_order([3, 1, 2, 5, 4, 9, 8, 7], 2, seed=42, epoch=3) == ORDER_OF_SEED_42_EPOCH_3
 
 
-ORDER_OF_SEED_42_EPOCH_3 = [5, 2, 7, 4, 3, 0, 6, 1]
+ORDER_OF_SEED_42_EPOCH_3 = [4, 0, 5, 6, 2, 1, 7, 3]
 
 
 def test_rows_of_similar_length_share_a_batch() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -201,7 +202,7 @@ def test_a_download_brings_the_wanted_files_and_nothing_else(
     assert [step.done_bytes for step in steps] == sorted(step.done_bytes for step in steps)
     assert steps[-1].done_bytes == steps[-1].total_bytes == describe_remote(source, REPO, workspace).bytes
     assert [told[0].phase, told[-1].phase] == ["asking", "checking"]
-    assert not list((workspace.state / "downloads").iterdir())
+    assert not list((workspace.models / hub.STAGING).iterdir())
 
 
 def test_the_same_repository_twice_gives_two_folders(stand_in: Hub, workspace: Workspace) -> None:
@@ -221,10 +222,33 @@ def test_a_broken_download_goes_on_where_it_stopped(stand_in: Hub, workspace: Wo
     assert find_model(workspace, "Tiny-1.0").loadable
 
 
+def test_a_download_that_goes_on_counts_what_is_there_from_its_first_report(
+    stand_in: Hub, workspace: Workspace
+) -> None:
+    stand_in.cut_after = 100_000
+    refused(lambda: download("huggingface", REPO, workspace))
+    kept = sum(file.stat().st_size for file in (workspace.models / hub.STAGING).rglob("*") if file.is_file())
+    kept -= sum(file.stat().st_size for file in workspace.models.rglob(hub.STATE_FILE))
+    told: list[Progress] = []
+    download("huggingface", REPO, workspace, told.append)
+    assert next(step.done_bytes for step in told if step.phase == "downloading") >= kept > 100_000
+
+
+def test_a_disk_that_fills_up_says_how_much_must_be_free(
+    stand_in: Hub, workspace: Workspace, monkeypatch: Any
+) -> None:
+    async def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(hub, "fetch_file", full)
+    error = refused(lambda: download("huggingface", REPO, workspace))
+    assert error.code == "A13" and float(error.problems[0].values["needed"]) >= 0.2
+
+
 def test_parts_of_another_revision_are_thrown_away(stand_in: Hub, workspace: Workspace) -> None:
     stand_in.cut_after = 100_000
     refused(lambda: download("huggingface", REPO, workspace))
-    (state,) = (workspace.state / "downloads").rglob("download.json")
+    (state,) = (workspace.models / hub.STAGING).rglob("download.json")
     state.write_text('{"revision": "other"}')
     stand_in.asked.clear()
     download("huggingface", REPO, workspace)
@@ -260,7 +284,7 @@ def test_a_connection_that_stands_still_is_given_up(stand_in: Hub, workspace: Wo
 def test_a_file_that_is_not_the_promised_one_is_thrown_away(stand_in: Hub, workspace: Workspace) -> None:
     stand_in.lie = True
     assert refused(lambda: download("huggingface", REPO, workspace)).key == "A24_content_differs"
-    assert not list((workspace.state / "downloads").rglob("*.part"))
+    assert not list((workspace.models / hub.STAGING).rglob("*.part"))
 
 
 @pytest.mark.parametrize("source", HUBS)

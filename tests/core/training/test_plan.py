@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -172,7 +173,7 @@ def test_warm_up_never_takes_the_whole_run() -> None:
 def test_a_plan_survives_json() -> None:
     made = planned(5, Machine("cpu", 0.01, 2, 2), micro_batch_size=16)
     assert made.warnings and made.reasons
-    assert Plan.from_dict(json.loads(json.dumps(made.as_dict()))) == made
+    assert Plan.from_dict(json.loads(json.dumps(asdict(made)))) == made
 
 
 def test_batches_grow_with_the_rows_between_one_and_sixteen() -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from typing import get_args
 
 import pytest
 
 from core.errors import Problem
+from core.i18n import LANGUAGES, Language, text
 from core.training.events import (
     EvalDone,
     Event,
     Failed,
     Finished,
+    Logged,
+    Phase,
     PhaseStarted,
     Planned,
     RunStarted,
@@ -20,8 +24,9 @@ from core.training.events import (
     StepDone,
     StopAsked,
     Stopped,
+    StopReason,
 )
-from core.training.progress import Progress, Snapshot, Status, fold
+from core.training.progress import LOG_LINES, Progress, Snapshot, Status, fold
 from tests.core.training.test_plan import planned
 
 START = RunStarted("id", "a", "tiny", "rows.jsonl", "me", "2026-01-01T00:00:00+00:00", 1, 1.0)
@@ -87,6 +92,53 @@ def test_events_one_by_one_give_the_same_snapshot_as_all_at_once() -> None:
         progress.add(event)
         assert progress.snapshot() == fold(events[:count])
         assert progress.version == progress.snapshot().version == count
+
+
+def test_the_log_tells_of_phases_evaluations_checkpoints_the_stop_and_the_end_with_their_time() -> None:
+    events: list[Event] = [
+        *BEGUN,
+        step(1),
+        EvalDone(1, 2.5, True, 0.1, 5.0),
+        Logged("training.log.best_restored", {"step": 1, "loss": "2.5"}, 5.5),
+        EvalDone(2, 2.75, False, 0.1, 6.0),
+        Saved(2, "step-000002", 6.5),
+        StopAsked(True, 7.0),
+        Stopped("asked", "a", 2, 8.0),
+    ]
+    log = fold(events).log
+    keys = ["evaluated_best", "best_restored", "evaluated", "saved", "stop_asked_keep", "stopped_kept"]
+    written = [line for line in log if line.key.startswith("training.log.")]
+    assert [line.key.rpartition(".")[2] for line in written] == keys
+    assert [line.elapsed_s for line in written] == [5.0, 5.5, 6.0, 6.5, 7.0, 8.0]
+    assert [line.key for line in log[:2]] == ["training.phase.reading", "training.phase.training"]
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+@pytest.mark.parametrize(
+    "event",
+    [
+        *(PhaseStarted(phase, 1.0) for phase in get_args(Phase)),
+        EvalDone(1, 2.5, True, 0.1, 5.0),
+        EvalDone(1, float("nan"), False, 0.1, 5.0),
+        EvalDone(1, None, False, 0.1, 5.0),  # type: ignore[arg-type]  # as read back from a file
+        Saved(2, "x", 1.0),
+        StopAsked(True, 1.0),
+        StopAsked(False, 1.0),
+        Finished("a", 2, 1.0),
+        *(Stopped(reason, adapter, 2, 1.0) for reason in get_args(StopReason) for adapter in ("a", None)),
+        Failed((), "x", 1.0),
+    ],
+)
+def test_every_line_of_the_log_has_words_in_both_languages(event: Event, lang: Language) -> None:
+    progress = Progress()
+    progress.add(event)
+    assert progress._log
+    assert all(text(line.key, lang, **line.values) for line in progress._log)
+
+
+def test_a_long_log_keeps_its_newest_lines() -> None:
+    log = fold([*BEGUN, *(Saved(number, "x", float(number)) for number in range(1000))]).log
+    assert (len(log), log[-1].values) == (LOG_LINES, {"step": 999})
 
 
 def eta_of(events: list[Event]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -93,7 +94,7 @@ def test_of_two_starts_at_once_exactly_one_runs_and_the_other_hears_of_it(
     assert len(refused) == 3
     for error in refused:
         assert error.code == "A01"
-        assert all("Ada" in error.describe(lang) for lang in LANGUAGES)
+        assert all("“run-" in error.describe(lang) for lang in LANGUAGES)
     assert [summary.run_id for summary in runner.runs()] == [runner.active()]
     held.set()
     assert runner.wait(WAIT_S)
@@ -233,6 +234,70 @@ def test_after_a_run_that_broke_the_next_one_starts(
     runner.start(small(), loaded)
     assert runner.wait(WAIT_S)
     assert runner.runs()[0].status == Status.FINISHED
+
+
+def test_a_run_whose_thread_breaks_at_once_or_never_starts_is_not_in_the_way(
+    runner: Runner, loaded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: Any) -> None:
+        raise RuntimeError("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("core.training.run.RunContext", broken)
+        runner.start(small(), loaded)
+        assert runner.wait(WAIT_S)
+    assert runner.active() is None
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", broken)
+        with pytest.raises(RuntimeError):
+            runner.start(small(), loaded)
+    assert runner.active() is None and runner.runs() == []
+    runner.start(small(), loaded)
+    assert runner.wait(WAIT_S)
+    assert runner.runs()[0].status == Status.FINISHED
+
+
+def test_as_soon_as_a_run_shows_its_end_the_next_one_can_start(
+    runner: Runner, loaded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from core.training import run
+
+    leave, shown = threading.Event(), threading.Event()
+    run_training = run.run_training
+
+    def lingers(*args: Any) -> Any:
+        end = run_training(*args)
+        shown.set()
+        assert leave.wait(WAIT_S)
+        return end
+
+    monkeypatch.setattr(run, "run_training", lingers)
+    first = runner.start(small(), loaded)
+    assert shown.wait(WAIT_S)
+    assert runner.snapshot(first).status == Status.FINISHED
+    assert runner.active() is None
+    threading.Timer(0.1, leave.set).start()
+    second = runner.start(small(name="second"), loaded)
+    assert runner.wait(WAIT_S)
+    assert runner.snapshot(second).status == Status.FINISHED
+
+
+def test_a_stop_that_cannot_be_written_down_stops_all_the_same(
+    runner: Runner, loaded: Any, held: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = runner.start(small(), loaded)
+    assert held.begun.wait(WAIT_S)  # type: ignore[attr-defined]
+
+    def full(self: EventLog, event: Any) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EventLog, "append", full)
+        runner.stop(run_id)
+    assert runner.snapshot(run_id).status == Status.STOPPING
+    held.set()
+    assert runner.wait(WAIT_S)
+    assert runner.snapshot(run_id).status == Status.STOPPED
 
 
 def test_closing_stops_the_run_and_keeps_what_it_learned(runner: Runner, place: Workspace, loaded: Any) -> None:

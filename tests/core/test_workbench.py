@@ -1,0 +1,164 @@
+"""The façade: what is there together or not at all, names that are promised, reports that are made once."""
+
+from __future__ import annotations
+
+import json
+import threading
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.adapters.store import list_adapters
+from core.chat import engine
+from core.data import datasets
+from core.data.datasets import DataOptions
+from core.errors import WorkbenchError
+from core.models import loader
+from core.models.arrival import Cancelled, Report
+from core.settings import LoadSettings
+from core.training.spec import RunSpec
+from core.workbench import Workbench
+from core.workspace import Workspace
+
+WAIT_S = 10.0
+ROWS = [{"prompt": f"Who {number}?", "completion": "Me."} for number in range(4)]
+
+
+@pytest.fixture
+def workbench(workspace_with_tiny: Workspace) -> Iterator[Workbench]:
+    (workspace_with_tiny.datasets / "rows.jsonl").write_text("\n".join(map(json.dumps, ROWS)), encoding="utf-8")
+    with Workbench(workspace_with_tiny) as made:
+        yield made
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that were read for a report, as often as they were."""
+    read, original = [], datasets.read_rows
+
+    def counted(file: Path) -> Any:
+        read.append(file.name)
+        return original(file)
+
+    monkeypatch.setattr(datasets, "read_rows", counted)
+    return read
+
+
+def test_where_the_engine_cannot_be_made_no_model_is_there_and_its_weights_are_gone(
+    workbench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights: list[weakref.ref[Any]] = []
+    load = loader.load
+
+    def watched(*args: Any) -> Any:
+        loaded = load(*args)
+        weights.append(weakref.ref(loaded.model))
+        return loaded
+
+    class Broken:
+        def __init__(self, model: Any) -> None:
+            self.model = model
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(loader, "load", watched)
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "Engine", Broken)
+        with pytest.raises(ZeroDivisionError) as caught:
+            workbench.load_model("tiny", LoadSettings(precision="fp32"))
+        assert caught.value  # the error is still held: its frames must not keep the weights
+    assert workbench.model_status() is None
+    assert weights[0]() is None
+    assert workbench.load_model("tiny", LoadSettings(precision="fp32")).name == "tiny"
+
+
+def test_a_model_that_goes_between_two_looks_harms_no_reader(
+    workbench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workbench.load_model("tiny", LoadSettings(precision="fp32"))
+    monkeypatch.setattr(engine.Engine, "applied", property(lambda self: workbench._drop_model() or ()))
+    status = workbench.model_status()
+    assert status is not None and status.name == "tiny"
+    assert workbench.model_status() is None and workbench.applied() == []
+
+
+def test_the_name_of_the_run_in_progress_is_taken(
+    workbench: Workbench, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.core.adapters.building import save_random_adapter
+
+    save_random_adapter(tiny_model, workbench.workspace.adapters / "old", seed=1)
+    monkeypatch.setattr(workbench.runner, "active_name", lambda: "Colors")
+    problem = workbench.check_adapter_name("colors")
+    assert problem is not None and problem.key == "M25_name_taken" and problem.values["suggestion"] == "colors-2"
+    with pytest.raises(WorkbenchError) as caught:
+        workbench.rename_adapter("old", "colors")
+    assert caught.value.key == "M25_name_taken"
+    assert [info.name for info in list_adapters(workbench.workspace)] == ["old"]
+
+
+def test_closing_waits_for_the_download_to_leave(workspace: Workspace) -> None:
+    begun, left = threading.Event(), threading.Event()
+
+    def work(report: Report, cancelled: Cancelled) -> str:
+        begun.set()
+        while not cancelled():
+            threading.Event().wait(0.01)
+        threading.Event().wait(0.2)  # what a connection takes to close
+        left.set()
+        return "model"
+
+    with Workbench(workspace) as workbench:
+        workbench.downloads.start("a", work)
+        assert begun.wait(WAIT_S)
+    assert left.is_set()
+
+
+def test_an_unchanged_file_is_read_once_for_report_preview_and_plans(
+    workbench: Workbench, parsed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[str] = []
+    digest = datasets.hashlib.file_digest
+    monkeypatch.setattr(
+        datasets.hashlib, "file_digest", lambda file, kind: hashed.append(file.name) or digest(file, kind)
+    )
+    workbench.load_model("tiny", LoadSettings(precision="fp32"))
+    spec = RunSpec.checked({"name": "a", "base": "tiny", "dataset": "rows.jsonl", "training": {"epochs": 1}})
+    report = workbench.dataset_report("rows.jsonl", spec.data)
+    assert workbench.dataset_report("rows.jsonl", DataOptions()) is report
+    assert len(workbench.preview("rows.jsonl", spec.data, 0, 2)) == 2
+    hashed.clear()
+    plans = [workbench.plan(spec) for _ in range(3)]
+    assert plans[0] == plans[1] == plans[2]
+    assert parsed == ["rows.jsonl"]
+    assert len([name for name in hashed if name.endswith("rows.jsonl")]) == 1
+
+
+def test_a_changed_file_is_read_again_and_of_three_reports_the_oldest_goes(
+    workbench: Workbench, parsed: list[str]
+) -> None:
+    file = workbench.workspace.datasets / "rows.jsonl"
+    assert workbench.dataset_report("rows.jsonl", DataOptions()).rows == 4
+    file.write_text("\n".join(map(json.dumps, ROWS[:3])), encoding="utf-8")
+    assert workbench.dataset_report("rows.jsonl", DataOptions()).rows == 3
+    for prompt in ("a", "b", "a", "b"):
+        workbench.dataset_report("rows.jsonl", DataOptions(system_prompt=prompt))
+    assert len(parsed) == 4
+    workbench.dataset_report("rows.jsonl", DataOptions())
+    assert len(parsed) == 5
+
+
+def test_a_spec_for_other_data_is_not_planned(workbench: Workbench) -> None:
+    workbench.load_model("tiny", LoadSettings(precision="fp32"))
+    values = {"name": "a", "base": "tiny", "dataset": "rows.jsonl", "dataset_sha256": "0" * 64}
+    with pytest.raises(WorkbenchError) as caught:
+        workbench.plan(RunSpec.checked(values))
+    assert caught.value.key == "D45_data_changed"
+
+
+def test_an_unknown_run_cannot_be_deleted(workbench: Workbench) -> None:
+    with pytest.raises(WorkbenchError) as caught:
+        workbench.delete_run("../loras")
+    assert caught.value.key == "A30_no_such_run"
