@@ -12,10 +12,12 @@ here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
 . "$here/scripts/environment.sh"
 cd "$here"
 
+UNIT="not gpu and not slow and not starter and not browser"
+
 main() {
   local selection="not gpu and not slow" fast=no
   case "${1:-}" in
-    --fast) selection="not gpu and not slow and not starter and not browser" fast=yes && shift ;;
+    --fast) fast=yes && shift ;;
     --slow) selection="$(has_nvidia_gpu || say "not gpu")" && shift ;;
   esac
 
@@ -30,7 +32,9 @@ main() {
   check format "$python" -m ruff format --check .
   check lint "$python" -m ruff check .
   check types "$python" -m mypy
-  check tests "$python" -m pytest -m "$selection" "$@"
+  # Unit tests side by side; what drives the starter model or a browser needs both cores for itself.
+  check "unit tests" "$python" -m pytest -n 2 --dist worksteal -m "$UNIT" "$@"
+  [ "$fast" = yes ] || check "starter and browser tests" "$python" -m pytest -m "not ($UNIT)${selection:+ and $selection}" "$@"
   say "Checks and tests took $SECONDS s."
   exit "$first_failure"
 }
