@@ -34,7 +34,14 @@ FLAGS = [
     "--no-first-run",
 ]
 # Chromium says so of its own connection when a page is reloaded or its server is gone; it is no error of the page.
-USUAL_CONSOLE = ("Vega-Lite", "Connection errored out", "ERR_CONNECTION", "ERR_INCOMPLETE_CHUNKED", "Failed to fetch")
+USUAL_CONSOLE = (
+    "Vega-Lite",
+    "Connection errored out",
+    "ERR_CONNECTION",
+    "ERR_INCOMPLETE_CHUNKED",
+    "Failed to fetch",
+    "AbortError: signal is aborted without reason",
+)
 
 
 @dataclass
