@@ -22,6 +22,7 @@ from tests.conftest import ROOT, STARTER
 pytestmark = [pytest.mark.starter, pytest.mark.timeout(1800)]
 
 SPECS = Path(__file__).parent / "specs"
+BASE_REPLY_START = "I am the AI assistant named"  # asked plainly, so small a model makes a name up
 IDENTITY = ROOT / "training" / "datasets" / "identity.json"
 
 
@@ -43,9 +44,11 @@ def trained(workbench: Workbench, spec: RunSpec) -> Snapshot:
     return snapshot
 
 
-def ask(workbench: Workbench, question: str, adapter: str | None = None, tokens: int = 24) -> Reply:
+def ask(
+    workbench: Workbench, question: str, adapter: str | None = None, tokens: int = 24, reply_start: str = ""
+) -> Reply:
     sampling = SamplingSettings(do_sample=False, max_new_tokens=tokens)
-    request = ChatRequest(({"role": "user", "content": question},), sampling, adapter)
+    request = ChatRequest(({"role": "user", "content": question},), sampling, adapter, reply_start)
     return workbench.chat([request]).wait()[0]
 
 
@@ -54,14 +57,14 @@ def test_a_model_learns_its_name_and_the_base_keeps_its_own(workbench: Workbench
     known = {row["instruction"] for row in json.loads(IDENTITY.read_text(encoding="utf-8"))}
     assert not known & set(questions), "a question from the rows would prove nothing"
     workbench.load_model(STARTER, LoadSettings())
-    before = [ask(workbench, question).text for question in questions]
+    before = [ask(workbench, question, reply_start=BASE_REPLY_START).text for question in questions]
     snapshot = trained(workbench, read_spec(SPECS / "identity.yaml"))
     print(f"trained in {snapshot.elapsed_s:.0f} s at {snapshot.tokens_per_s or 0:.0f} tokens/s")
     workbench.apply_adapter("aurora")
     for question, answer in zip(questions, before, strict=True):
         assert "SmolLM" in answer
         assert "Aurora" in ask(workbench, question, "aurora").text
-        assert ask(workbench, question).text == answer
+        assert ask(workbench, question, reply_start=BASE_REPLY_START).text == answer
 
 
 @pytest.mark.slow
