@@ -21,7 +21,7 @@ NOISE = 3.0  # a shared machine may be that much slower
 
 
 @pytest.mark.starter
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_newcomer_trains_the_starter_on_real_rows_and_compares(
     serve: Callable[..., Server],
     visit: Callable[..., Visitor],
@@ -72,7 +72,7 @@ def test_a_newcomer_trains_the_starter_on_real_rows_and_compares(
     page.locator("#chat-message textarea").press("Enter")
     panes = page.locator("#chat-panes [data-testid=bot]")
     expect(panes).to_have_count(2, timeout=120_000)
-    expect(page.locator("#chat-send")).to_be_visible(timeout=120_000)
+    expect(page.locator("#chat-send")).to_be_visible(timeout=300_000)
     screenshot(page, "chat-en")
     for language in ("en", "zh"):
         page.locator("#language").get_by_text({"en": "English", "zh": "简体中文"}[language]).click()
