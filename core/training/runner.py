@@ -6,7 +6,6 @@ have come to is `history`'s.
 
 from __future__ import annotations
 
-import gc
 import logging
 import shutil
 import threading
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from core.errors import Place, Problem, WorkbenchError, refusal
+from core.models.memory import release
 from core.training.events import END_EVENTS, Event, EventLog, Logged, StopAsked
 from core.training.history import EVENTS_FILE, RunHistory, RunSummary
 from core.training.progress import Progress, Snapshot
@@ -215,8 +215,7 @@ class Runner:
         finally:
             with self._lock:
                 self._active = None
-            gc.collect()
-            _release_device_memory()
+            release()
 
     def _emit(self, active: _Active, event: Event) -> None:
         """What happened is shown first and then written, so that a full disk does not hide it."""
@@ -226,10 +225,3 @@ class Runner:
             if isinstance(event, Logged):
                 logger.info("run %s: %s %s", active.run_id, event.key, event.values)
         active.log.append(event)
-
-
-def _release_device_memory() -> None:
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
