@@ -29,7 +29,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 from core import commands  # noqa: E402 - the environment above must come first
 from core.errors import WorkbenchError, refusal  # noqa: E402
 from core.i18n import LANGUAGES, Language, text  # noqa: E402
-from core.models.arrival import write_problem  # noqa: E402
+from core.models.arrival import SPARE_BYTES, write_problem  # noqa: E402
 from core.workspace import Workspace  # noqa: E402
 
 log = logging.getLogger("workbench")
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             return _own_up(options)
-        return _refuse(write_problem(options.data_dir, 0, error), options)
+        return _refuse(write_problem(options.data_dir, SPARE_BYTES, error), options)
     except Exception:  # noqa: BLE001 - logged in full
         return _own_up(options)
 

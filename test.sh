@@ -22,6 +22,7 @@ main() {
   esac
 
   prepare_environment requirements.txt requirements-dev.txt
+  fetch_tokenizers
   if [ "$fast" = no ]; then
     fetch_starter
     find_or_install_browser || selection="${selection:+$selection and }not browser"
@@ -32,8 +33,8 @@ main() {
   check format "$python" -m ruff format --check .
   check lint "$python" -m ruff check .
   check types "$python" -m mypy
-  # Unit tests side by side; what drives the starter model or a browser needs both cores for itself.
-  check "unit tests" "$python" -m pytest -n 2 --dist worksteal -m "$UNIT" "$@"
+  # Unit tests side by side, a thread each; what drives the starter model or a browser needs both cores for itself.
+  check "unit tests" env OMP_NUM_THREADS=1 "$python" -m pytest -n 2 --dist worksteal -m "$UNIT" "$@"
   [ "$fast" = yes ] || check "starter and browser tests" "$python" -m pytest -m "not ($UNIT)${selection:+ and $selection}" "$@"
   say "Checks and tests took $SECONDS s."
   exit "$first_failure"
@@ -51,6 +52,13 @@ check() {
 fetch_starter() {
   "$python" app.py models starter || refuse "The starter model could not be installed: the lines above say why;" \
     "./test.sh --fast runs the tests that need none."
+}
+
+# The real tokenizers of the model families, once; without them the tests that need them are left out, but not in CI.
+fetch_tokenizers() {
+  "$python" scripts/fetch_tokenizers.py && return
+  [ "${CI:-}" != true ] || refuse "The tests' tokenizers could not be fetched: the lines above say why."
+  say "The tokenizers above are missing. The tests of those model families are LEFT OUT of this run."
 }
 
 # A missing browser fails under CI=true; elsewhere it is said, and its tests are left out.

@@ -15,13 +15,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import WorkbenchError
+from core.errors import SHOWN_PROBLEMS, WorkbenchError
 from core.i18n import Language, text
 from core.workspace import Workspace
 
 BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {postfix}"
 
 if TYPE_CHECKING:
+    from core.data.findings import Finding
     from core.training.progress import Snapshot
     from core.workbench import Workbench
 
@@ -33,7 +34,7 @@ def add_parsers(subparsers: Any) -> list[argparse.ArgumentParser]:
     train.set_defaults(run=_train)
 
     check = subparsers.add_parser("check", help="say what a data file holds and what is wrong with it")
-    check.add_argument("file", type=Path, help="json, jsonl or csv")
+    check.add_argument("file", type=Path, help="a data file, or a folder or zip of them")
     check.set_defaults(run=_check)
 
     chat = subparsers.add_parser("chat", help="ask a model, with or without an adapter, one question")
@@ -146,18 +147,48 @@ def _figures(snapshot: Snapshot) -> str:
 
 
 def _check(workspace: Workspace, options: argparse.Namespace) -> int:
-    from core.data.datasets import DataOptions, report
+    from tqdm import tqdm
 
-    found = report(options.file, DataOptions())
+    from core.data.intake import CheckProgress
+    from core.data.report import report
+
     lang = _language(options)
-    problems = [
-        {"severity": item.severity, **vars(item.describe(lang)), "line": item.place.line} for item in found.problems
-    ]
-    result = {"file": str(options.file), "format": found.format, "rows": found.rows, "problems": problems}
+    with tqdm(total=100, disable=options.json, dynamic_ncols=True, unit="%", leave=False, delay=1) as bar:
+
+        def show(progress: CheckProgress) -> None:
+            bar.update(round(100 * progress.share) - bar.n)
+
+        found = report(options.file, watch=show)
+    findings = [_finding(finding, lang) for finding in found.findings]
+    result = {
+        "file": str(options.file),
+        "format": found.format,
+        "container": found.container.kind,
+        "encoding": found.container.encoding,
+        "rows": found.rows,
+        "examples": len(found.examples),
+        "findings": findings,
+    }
     lines = [text("cli.checked", lang, file=options.file.name, format=found.format or "?", rows=found.rows)]
-    lines += [str(item.describe(lang)) + "\n" for item in found.problems] or [text("cli.no_problems", lang)]
-    _write(options, result, lines)
-    return 2 if any(item.severity == "error" for item in found.problems) else 0
+    for finding in found.findings:
+        shown = ", ".join(str(line) for line in finding.lines[:SHOWN_PROBLEMS])
+        more = " …" if finding.count > SHOWN_PROBLEMS else ""
+        rows = text("cli.found_in", lang, count=finding.count, lines=shown + more) if len(finding.lines) > 1 else ""
+        lines.append("\n".join(part for part in (str(finding.problems[0].describe(lang)), rows) if part) + "\n")
+    _write(options, result, lines if findings else [*lines, text("cli.no_problems", lang)])
+    return 2 if any(finding.severity == "error" for finding in found.findings) else 0
+
+
+def _finding(finding: Finding, lang: Language) -> dict[str, Any]:
+    """One kind of problem with the line of each; the first ones in words."""
+    return {
+        "code": finding.code,
+        "key": finding.key,
+        "severity": finding.severity,
+        "count": finding.count,
+        "lines": list(finding.lines),
+        "problems": [{**vars(problem.describe(lang)), "line": problem.place.line} for problem in finding.problems],
+    }
 
 
 def _chat(workspace: Workspace, options: argparse.Namespace) -> int:
@@ -195,7 +226,7 @@ def _list(workspace: Workspace, options: argparse.Namespace) -> int:
     from core.workbench import Workbench
 
     workbench = Workbench(workspace)
-    listing: Iterable[Any] = getattr(workbench, options.noun)()
+    listing: Iterable[Any] = workbench.data.list() if options.noun == "datasets" else getattr(workbench, options.noun)()
     rows = [_plain(item) for item in listing]
     _write(options, rows, ["\t".join(str(row.get(name, "")) for name in _COLUMNS[options.noun]) for row in rows])
     return 0

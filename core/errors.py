@@ -107,7 +107,8 @@ def refusal(key: str, place: Place | None = None, **values: Any) -> WorkbenchErr
 
 def excerpt(value: object) -> str:
     """At most `EXCERPT_CHARACTERS` of a value with control and bidirectional characters made visible."""
-    shown = "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in str(value))
+    beginning = str(value)[: EXCERPT_CHARACTERS + 1]
+    shown = "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in beginning)
     return shown if len(shown) <= EXCERPT_CHARACTERS else shown[: EXCERPT_CHARACTERS - 1] + "…"
 
 

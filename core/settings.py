@@ -90,6 +90,7 @@ class TrainingSettings(Settings):
     weight_decay: Annotated[float, Field(ge=0, le=1), Scale(usual=(0, 0.1), step=0.01, advanced=True)] = 0.01
     max_grad_norm: Annotated[float, Field(gt=0, le=1e6), Scale(usual=(0.5, 2), advanced=True)] = 1.0
     validation_share: Annotated[float | None, Field(ge=0, le=0.5), Scale(usual=(0.05, 0.2), advanced=True)] = None
+    validation_rows: Annotated[int, Field(ge=0, le=1_000_000), Scale(unit="rows", usual=(0, 500), advanced=True)] = 0
     evaluations: Annotated[int | None, Field(ge=0, le=1000), Scale(unit="per run", usual=(5, 20), advanced=True)] = None
     checkpoint_every_s: Annotated[float, Field(ge=1, le=86_400), Scale(unit="s", usual=(30, 600), advanced=True)] = 60.0
     activation_checkpointing: Annotated[bool | None, Scale(advanced=True)] = None

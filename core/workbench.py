@@ -23,8 +23,8 @@ from core.chat.characters import CharacterStore
 from core.chat.conversation_store import ConversationStore
 from core.chat.sampling import PresetStore, model_defaults
 from core.chat.system_prompt import SystemPrompt, effective_system_prompt, template_system_prompt
-from core.data import datasets
-from core.data.datasets import DataOptions, DatasetInfo, DatasetReport
+from core.data.library import DataLibrary
+from core.data.preview import PreviewRow, preview_row
 from core.errors import Problem, WorkbenchError, excerpt, refusal
 from core.models import catalog, memory
 from core.models.downloads import Downloads, DownloadStatus
@@ -33,13 +33,14 @@ from core.training.runner import Runner
 from core.training.spec import spec_text
 from core.workspace import Workspace, read_json, write_json
 
+__all__ = ["AT_STEP", "ModelStatus", "PreviewRow", "Workbench"]
+
 if TYPE_CHECKING:
     from core.adapters.card import AdapterCard
     from core.adapters.store import AdapterInfo
     from core.chat.characters import Character
     from core.chat.engine import ChatRequest, Engine, Stream
-    from core.data.conversation import Example
-    from core.data.rendering import Piece
+    from core.data.token_tables import TokenStatus, TokenTables
     from core.models.catalog import ModelInfo
     from core.models.hub import RemoteInfo
     from core.models.loader import LoadedModel
@@ -54,6 +55,7 @@ Report = Callable[[str, float], None]
 """Told a phase (key under `models.phase`) and the share of loading that is done, 0 to 1."""
 
 DOWNLOAD_LEAVES_S = 5.0
+AT_STEP = " @ "  # between the name of a run in progress and the step at which its adapter was applied
 
 log = logging.getLogger("workbench")
 
@@ -72,22 +74,6 @@ class ModelStatus:
     memory_after_gb: float
     applied: tuple[str, ...]
     problems: tuple[Problem, ...]
-
-
-@dataclass(frozen=True)
-class PreviewRow:
-    """One row of a data set as the model will see it. `tokens` counts all pieces, `trained` those that are learned."""
-
-    line: int
-    pieces: tuple[Piece, ...]
-
-    @property
-    def tokens(self) -> int:
-        return len(self.pieces)
-
-    @property
-    def trained(self) -> int:
-        return sum(piece.trained for piece in self.pieces)
 
 
 @dataclass(frozen=True)
@@ -111,7 +97,7 @@ class Workbench(AbstractContextManager["Workbench"]):
         self.runner = Runner(workspace)
         self._exclusive = threading.RLock()  # loading, unloading, applying and starting a run exclude each other
         self._serving: _Serving | None = None  # read it once into a local: it may be gone at the next look
-        self._reports = datasets.ReportCache(workspace)
+        self.data = DataLibrary(workspace)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -322,9 +308,9 @@ class Workbench(AbstractContextManager["Workbench"]):
             checkpoint = self.runner.latest_checkpoint(run_id)
             if checkpoint is None:
                 raise refusal("A09_nothing_saved_yet", name=snapshot.name)
-            name = f"{snapshot.name} @ {checkpoint.step}"
+            name = f"{snapshot.name}{AT_STEP}{checkpoint.step}"
             for old in self.applied():
-                if old.startswith(f"{snapshot.name} @ ") and old != name:
+                if old.startswith(snapshot.name + AT_STEP) and old != name:
                     engine.remove(old)
             if name not in self.applied():
                 engine.apply(name, checkpoint.adapter)
@@ -345,25 +331,38 @@ class Workbench(AbstractContextManager["Workbench"]):
 
     # ---- data ----
 
-    def datasets(self) -> list[DatasetInfo]:
-        return datasets.list_datasets(self.workspace)
+    def preview(self, name: str, start: int, count: int) -> list[PreviewRow]:
+        """`count` examples from `start` (0 = first) as the loaded model will see them, token by token.
 
-    def add_dataset(self, source: Path, original_name: str) -> DatasetInfo:
-        """Copy an uploaded file into the registry under a free name."""
-        return datasets.add_dataset(self.workspace, source, original_name)
+        Without a model, or where its template refuses one, it is its messages as text.
 
-    def dataset_report(self, name: str, options: DataOptions) -> DatasetReport:
-        """What a data set holds and what is wrong with it."""
-        return self._reports.report(name, options)
-
-    def preview(self, name: str, options: DataOptions, start: int, count: int) -> list[PreviewRow]:
-        """`count` rows from `start` (0 = first) as the loaded model will see them, token by token.
-
-        Without a model, or where its template refuses a row, a row is its messages as text.
+        Raises:
+            WorkbenchError: as `DataLibrary.report`.
         """
-        examples = self.dataset_report(name, options).examples[start : start + count]
+        options = self.data.recipe(name)
+        examples = self.data.report(name, options).examples[start : start + count]
         serving = self._serving
-        return [_preview_row(example, serving.loaded if serving else None) for example in examples]
+        return [preview_row(example, serving.loaded.tokenizer if serving else None, options) for example in examples]
+
+    def token_status(self, name: str, wait_s: float = 0.0) -> TokenStatus:
+        """How far the count of a data set's tokens is; begins it where nobody has.
+
+        Raises:
+            WorkbenchError: A03 without a base model or such a data set.
+        """
+        loaded = self._require_model()
+        return self._token_tables.status(name, loaded.tokenizer, loaded.fingerprint, wait_s)
+
+    def delete_dataset(self, name: str) -> None:
+        """Remove a data set from the registry.
+
+        Raises:
+            WorkbenchError: A03 where there is no such data set, A04 while a run uses it.
+        """
+        run_id = self.runner.active()
+        if run_id and name in self.runner.spec(run_id).datasets:
+            raise refusal("A04_dataset_in_use", name=name, run=self.snapshot(run_id).name)
+        self.data.delete(name)
 
     # ---- training ----
 
@@ -447,10 +446,16 @@ class Workbench(AbstractContextManager["Workbench"]):
         return next((info.card for info in self.adapters() if info.name == adapter), None)
 
     @cached_property
+    def _token_tables(self) -> TokenTables:
+        from core.data.token_tables import TokenTables
+
+        return TokenTables(self.data)
+
+    @cached_property
     def _planner(self) -> Planner:
         from core.training.preparation import Planner
 
-        return Planner(self.workspace, self._reports)
+        return Planner(self.workspace, self.data)
 
     @property
     def _last_model_file(self) -> Path:
@@ -512,18 +517,3 @@ class Workbench(AbstractContextManager["Workbench"]):
         """Names of adapters that are still being made."""
         name = self.runner.active_name()
         return [name] if name else []
-
-
-def _preview_row(example: Example, loaded: LoadedModel | None) -> PreviewRow:
-    from core.data.rendering import Piece, preview
-
-    if loaded:
-        try:
-            return PreviewRow(example.line, tuple(preview(loaded.tokenizer, example)))
-        except WorkbenchError:
-            log.info("row %s is shown as text: the template refuses it", example.line)
-    pieces = [
-        Piece(f"{message['role']}: {message['content']}\n", message["role"] == "assistant", -1)
-        for message in example.messages
-    ]
-    return PreviewRow(example.line, tuple(pieces))

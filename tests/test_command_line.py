@@ -19,7 +19,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(workspace_with_tiny: Workspace, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+def run(
+    workspace_with_tiny: Workspace, short_sample_answers: None, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Run]:
     """Run a command over a data directory with the tiny model; gives exit status, standard output and error."""
     root = logging.getLogger()
     before = list(root.handlers)
@@ -92,7 +94,10 @@ def test_check_lists_every_problem_with_its_line(run: Run, tmp_path: Path) -> No
     file.write_text(json.dumps(good) + "\n{broken\n" + json.dumps(good) + "\n[1]\n")
     status, out, _ = run("check", str(file), "--json")
     assert status == 2
-    assert {problem["line"] for problem in json.loads(out)["problems"] if problem["severity"] == "error"} >= {2, 4}
+    found = json.loads(out)
+    assert (found["rows"], found["examples"], found["container"], found["encoding"]) == (2, 2, "json_lines", "utf-8")
+    errors = {finding["key"]: finding["lines"] for finding in found["findings"] if finding["severity"] == "error"}
+    assert errors == {"D08_bad_line": [2], "D23_row_not_object": [4]}
     file.write_text(json.dumps(good) + "\n")
     status, out, _ = run("check", str(file), "--lang", "zh")
     assert status == 0

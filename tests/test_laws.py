@@ -28,7 +28,7 @@ SAMPLED = SamplingSettings(temperature=1.0, max_new_tokens=12)
 
 
 @pytest.fixture
-def workbench(workspace_with_tiny: Workspace) -> Iterator[Workbench]:
+def workbench(workspace_with_tiny: Workspace, short_sample_answers: None) -> Iterator[Workbench]:
     """A workbench with the tiny model loaded in fp32 and a data set of 24 rows."""
     (workspace_with_tiny.datasets / "sums.json").write_text(json.dumps(ROWS))
     (workspace_with_tiny.datasets / "refusals.json").write_text(json.dumps(REFUSALS))

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from core.data.datasets import DataOptions, report
+from core.data.options import FORMATS
+from core.data.report import report
 from core.settings import MethodSettings, TrainingSettings
 from core.training.spec import read_spec
 
@@ -35,21 +36,29 @@ def test_a_command_that_the_readme_names_exists(command: str) -> None:
     assert re.search(rf"usage: app\.py {command}\b", _help())
 
 
-@pytest.mark.parametrize(
-    ("title", "name"),
-    [
-        ("Alpaca", "alpaca"),
-        ("ShareGPT", "sharegpt"),
-        ("OpenAI messages", "messages"),
-        ("Prompt and completion", "prompt_completion"),
-    ],
-)
-def test_a_sample_of_the_readme_is_a_data_file_of_its_format(title: str, name: str, tmp_path: Path) -> None:
-    sample = re.search(rf"^{title}:\n\n```json\n(.*?)```", README, re.MULTILINE | re.DOTALL)
+TITLES = {
+    "Alpaca": "alpaca",
+    "ShareGPT": "sharegpt",
+    "OpenAI messages": "messages",
+    "Prompt and completion": "prompt_completion",
+    "Plain text": "text",
+    "Preference pairs": "preference",
+    "Labelled answers": "kto",
+}
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_a_sample_of_the_readme_is_a_data_file_of_its_format(title: str, tmp_path: Path) -> None:
+    sample = re.search(rf"^{title}\b[^\n]*:\n\n```json\n(.*?)```", README, re.MULTILINE | re.DOTALL)
     assert sample
     (tmp_path / "sample.jsonl").write_text(sample[1], encoding="utf-8")
-    found = report(tmp_path / "sample.jsonl", DataOptions())
-    assert (found.format, found.rows, found.errors) == (name, 2, ())
+    found = report(tmp_path / "sample.jsonl")
+    assert (found.format, found.rows) == (TITLES[title], 2)
+    assert {problem.code for problem in found.errors} <= {"D21"}, "kept for training by one click"
+
+
+def test_every_format_that_is_detected_has_a_sample_in_the_readme() -> None:
+    assert {*TITLES.values(), "mapped", "patterns"} == set(FORMATS)
 
 
 def test_the_run_of_the_readme_is_a_run(tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ from core.chat.system_prompt import SystemPrompt
 from core.errors import Place, WorkbenchError, excerpt, refusal
 from core.i18n import LANGUAGES, Language
 from core.settings import SamplingSettings
-from core.workbench import Workbench
+from core.workbench import AT_STEP, Workbench
 from webui.chat_desk import Desk
-from webui.chat_views import APPLIED_STEP, RUN_PREFIX
+from webui.chat_views import RUN_PREFIX
 
 if TYPE_CHECKING:
     from core.chat.engine import ChatRequest
@@ -176,7 +176,7 @@ def present_columns(workbench: Workbench, columns: Sequence[str]) -> tuple[str, 
 def _adapter_of(workbench: Workbench, value: str) -> str | None:
     """The adapter behind a column: of a run the one it will have, after its end the one it kept, if any."""
     if not value.startswith(RUN_PREFIX):
-        return value.partition(APPLIED_STEP)[0]
+        return value.partition(AT_STEP)[0]
     try:
         snapshot = workbench.snapshot(value.removeprefix(RUN_PREFIX))
     except WorkbenchError:  # the run was deleted
@@ -202,7 +202,7 @@ def settled(workbench: Workbench, scene: Scene, pane: int | None = None) -> tupl
 
 def _settled_column(workbench: Workbench, value: str) -> tuple[str, ...]:
     """The column with its run as it is now; nothing where the run has ended and kept nothing."""
-    if not value.startswith(RUN_PREFIX) and APPLIED_STEP not in value:
+    if not value.startswith(RUN_PREFIX) and AT_STEP not in value:
         return (value,)
     return tuple(found for found in present_columns(workbench, [value]) if found)
 
@@ -212,7 +212,7 @@ def forget_steps(workbench: Workbench) -> None:
     run_id = workbench.active_run()
     running = workbench.snapshot(run_id).name if run_id else None
     for name in workbench.applied():
-        if APPLIED_STEP in name and name.partition(APPLIED_STEP)[0] != running:
+        if AT_STEP in name and name.partition(AT_STEP)[0] != running:
             with suppress(WorkbenchError):  # somebody else was quicker
                 workbench.remove_adapter(name)
 
@@ -225,7 +225,7 @@ def speaker_of(workbench: Workbench, value: str) -> Speaker:
     """
     if value.startswith(RUN_PREFIX):
         name = workbench.apply_run(value.removeprefix(RUN_PREFIX))
-        column, _, step = name.rpartition(APPLIED_STEP)
+        column, _, step = name.rpartition(AT_STEP)
         return Speaker(column, name, int(step))
     if value:
         workbench.apply_adapter(value)

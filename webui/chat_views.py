@@ -14,11 +14,11 @@ from core.chat.conversation_store import ConversationSummary
 from core.chat.conversations import BASE, Answer, Conversation, Turn
 from core.chat.system_prompt import SystemPrompt
 from core.i18n import Language, text
+from core.workbench import AT_STEP
 from webui.chat_text import inert, parts
 from webui.views import escape, visible
 
 RUN_PREFIX = "run:"  # a column of the selector that is a run in progress, by its id
-APPLIED_STEP = " @ "  # between name and step of a run's adapter while it is applied; no adapter's name has it
 ShownMessage = dict[str, Any]
 
 
@@ -177,7 +177,7 @@ def column_choices(
     """(words, value) of everything that can answer: base, applied adapters, others, the run (id, name, step)."""
     choices = [(text("chat_tab.base", lang), "")]
     others = [name for name in adapters if name not in applied]
-    choices += [(visible(name), name) for name in applied if APPLIED_STEP not in name]
+    choices += [(visible(name), name) for name in applied if AT_STEP not in name]
     choices += [(text("chat_tab.not_applied", lang, name=visible(name)), name) for name in others]
     if run:
         words = text("chat_tab.in_training", lang, name=visible(run[1]), step=f"{run[2]:,}")

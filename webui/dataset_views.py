@@ -1,89 +1,154 @@
-"""What a data file holds, as HTML: its report, its problems, and its rows as the model sees them. Pure."""
+"""A data set in short, as HTML: how far its check is, what is in it, what was left out, and where it came from. Pure.
+
+Its problems are drawn in `findings_views`, its rows in `preview_views`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from core.errors import WorkbenchError
 from core.i18n import Language, has_text, text
-from webui.views import badge, card, details, escape, facts, heading, note, problem_list, size
+from webui.views import (
+    Kind,
+    badge,
+    card,
+    details,
+    duration,
+    escape,
+    facts,
+    heading,
+    note,
+    problem_list,
+    progress_bar,
+    size,
+)
 
 if TYPE_CHECKING:
-    from core.data.datasets import DatasetReport
-    from core.workbench import PreviewRow
+    from core.data.datasets import DatasetCard
+    from core.data.library import CheckStatus
+    from core.data.report import DatasetReport
 
-PREVIEW_CHARACTERS = 6000
+DELIMITERS = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "pipe"}
+SHOWN_MEMBERS = 20
+SHOWN_HASH = 16
 
 
-def dataset_report(report: DatasetReport, lang: Language) -> str:
-    """Format, counts and every problem of a data file."""
-    usable = bool(report.examples) and not report.errors
-    kind, state = ("good", "ready") if usable else ("bad", "not_ready")
-    if usable and report.warnings:
-        kind, state = "warning", "look"
-    shown = facts(
-        [
-            (text("training_tab.data.format", lang), format_words(report.format, lang)),
-            (text("training_tab.data.rows", lang), f"{report.rows:,}"),
-            (text("training_tab.data.usable", lang), f"{len(report.examples):,}"),
-            (text("training_tab.data.size", lang), size(report.info.bytes)),
-        ]
-    )
-    head = heading(report.info.name, badge(text(f"training_tab.data.{state}", lang), kind))  # type: ignore[arg-type]
-    return card(head + shown + _system_prompt(report, lang) + _problems(report, lang), kind)  # type: ignore[arg-type]
+def check_progress(status: CheckStatus, lang: Language) -> str:
+    """A check in progress: share, rows so far, time left."""
+    words = [text("data_tab.check.rows", lang, rows=f"{status.rows:,}")]
+    if status.eta_s is not None:
+        words.append(text("data_tab.check.time_left", lang, time=duration(status.eta_s, lang)))
+    head = heading(status.name, badge(text("data_tab.check.running", lang), "info"))
+    return card(head + progress_bar(status.share or None, " · ".join(words)), "info")
 
 
 def dataset_refused(error: WorkbenchError, lang: Language) -> str:
     """A file of which nothing can be read."""
-    head = heading(text("training_tab.data.not_ready", lang))
+    head = heading(text("data_tab.report.not_ready", lang))
     return card(head + problem_list(error.problems, lang, error.total), "bad")
 
 
+def dataset_report(report: DatasetReport, about: DatasetCard, lang: Language) -> str:
+    """What is in a data set under its recipe."""
+    kind, state = _state(report)
+    head = heading(report.info.name, badge(text(f"data_tab.report.{state}", lang), kind))
+    more = _composition(report, lang) + _left_out(report, lang) + _not_usable(report, lang)
+    return card(
+        head + facts(_facts(report, lang)) + more + _system_prompt(report, lang) + _card(report, about, lang), kind
+    )
+
+
+def _state(report: DatasetReport) -> tuple[Kind, str]:
+    if report.errors or not report.examples:
+        return "bad", "not_ready"
+    return ("warning", "look") if report.warnings else ("good", "ready")
+
+
+def _facts(report: DatasetReport, lang: Language) -> list[tuple[str, str]]:
+    container = report.container
+    kind = text(f"data_tab.container.{container.kind}", lang)
+    pairs = [
+        ("format", format_words(report.format, lang)),
+        ("file", f"{kind}, {size(report.info.bytes)}"),
+        ("rows", f"{report.rows:,}"),
+        ("usable", f"{len(report.examples):,}"),
+        ("encoding", container.encoding.upper()),
+        ("delimiter", _delimiter(container.delimiter, lang)),
+        ("sheet", container.sheet),
+    ]
+    return [(text(f"data_tab.report.{name}", lang), value) for name, value in pairs if value]
+
+
+def _delimiter(delimiter: str, lang: Language) -> str:
+    name = DELIMITERS.get(delimiter)
+    return text(f"data_tab.delimiter.{name}", lang) if name else delimiter
+
+
 def format_words(name: str | None, lang: Language) -> str:
-    key = f"training_tab.data.formats.{name or 'unknown'}"
+    key = f"data_tab.formats.{name or 'unknown'}"
     return text(key, lang) if has_text(key) else str(name)
+
+
+def _composition(report: DatasetReport, lang: Language) -> str:
+    if not report.composition:
+        return ""
+    total = max(1, sum(rows for _, rows in report.composition))
+    parts = [
+        text("data_tab.report.part", lang, name=name, rows=f"{rows:,}", share=f"{rows / total:.0%}")
+        for name, rows in report.composition
+    ]
+    return note(text("data_tab.report.composition", lang, parts=" · ".join(parts)))
+
+
+def _left_out(report: DatasetReport, lang: Language) -> str:
+    parts = [
+        text(f"data_tab.left_out.{step}", lang, rows=f"{rows:,}") for step, rows in report.left_out.items() if rows
+    ]
+    return note(text("data_tab.report.left_out", lang, parts=" · ".join(parts))) if parts else ""
+
+
+def _not_usable(report: DatasetReport, lang: Language) -> str:
+    """Why a run cannot use it yet, and what can be done about it here."""
+    if report.format is None:
+        return note(text("data_tab.report.unknown_format", lang), "bad")
+    if not report.examples:
+        return note(text("data_tab.report.no_example", lang), "bad")
+    return note(text("data_tab.report.errors_stop", lang), "bad") if report.errors else ""
 
 
 def _system_prompt(report: DatasetReport, lang: Language) -> str:
     if not report.system_prompt:
         return ""
-    return details(text("training_tab.data.shared_system_prompt", lang), f"<pre>{escape(report.system_prompt)}</pre>")
+    words = f'<pre dir="auto">{escape(report.system_prompt)}</pre>'
+    return details(text("data_tab.report.shared_system_prompt", lang), words)
 
 
-def _problems(report: DatasetReport, lang: Language) -> str:
-    parts = ""
-    for severity, problems in (("errors", report.errors), ("warnings", report.warnings)):
-        if problems:
-            title = text(f"training_tab.data.{severity}", lang, count=len(problems))
-            parts += details(title, problem_list(problems, lang), open_at_first=severity == "errors")
-    return parts
+def _card(report: DatasetReport, about: DatasetCard, lang: Language) -> str:
+    """Where the data set came from, and what is recorded with it."""
+    options = about.options
+    changes = [
+        text(f"data_tab.card.{name}", lang, count=count)
+        for name, count in (
+            ("fixes", len(options.fixes)),
+            ("edits", len(options.edits)),
+            ("mapped", len(options.mapping)),
+        )
+        if count
+    ]
+    pairs = [
+        ("source", about.source or report.info.name),
+        ("added", about.added[:16].replace("T", " ")),
+        ("fingerprint", f"sha256 {report.info.sha256[:SHOWN_HASH]}"),
+        ("recipe", " · ".join(changes) or text("data_tab.card.as_it_is", lang)),
+    ]
+    shown = facts([(text(f"data_tab.card.{name}", lang), value) for name, value in pairs if value])
+    return details(text("data_tab.card.title", lang), shown + _members(report, lang))
 
 
-def preview(rows: Sequence[PreviewRow], lang: Language, model_loaded: bool) -> str:
-    """Rows as the model sees them: what is learned is coloured and underlined, the rest is grey."""
-    learned, given = text("training_tab.preview.trained", lang), text("training_tab.preview.not_trained", lang)
-    legend = f'<p class="wb-legend"><mark class="wb-trained">{escape(learned)}</mark>'
-    legend += f'<span class="wb-untrained">{escape(given)}</span></p>'
-    hint = "" if model_loaded else note(text("training_tab.preview.no_model", lang))
-    return hint + legend + "".join(_preview_row(row, lang) for row in rows)
-
-
-def _preview_row(row: PreviewRow, lang: Language) -> str:
-    title = text("training_tab.preview.row", lang, line=row.line, tokens=row.tokens, trained=row.trained)
-    left = PREVIEW_CHARACTERS
-    parts = []
-    for trained, pieces in groupby(row.pieces, key=lambda piece: piece.trained):
-        content = "".join(piece.text for piece in pieces)
-        parts.append(_run_of_pieces(content[:left], trained))
-        left -= len(content)
-        if left <= 0:
-            parts.append(note(text("training_tab.preview.cut", lang, count=PREVIEW_CHARACTERS)))
-            break
-    return f'<figure class="wb-row"><figcaption>{escape(title)}</figcaption><div>{"".join(parts)}</div></figure>'
-
-
-def _run_of_pieces(content: str, trained: bool) -> str:
-    tag = ("mark", "wb-trained") if trained else ("span", "wb-untrained")
-    return f'<{tag[0]} class="{tag[1]}">{escape(content)}</{tag[0]}>' if content else ""
+def _members(report: DatasetReport, lang: Language) -> str:
+    members = report.container.members
+    if not members:
+        return ""
+    more = [f"+ {len(members) - SHOWN_MEMBERS}"] if len(members) > SHOWN_MEMBERS else []
+    return note(text("data_tab.card.members", lang, names=", ".join([*members[:SHOWN_MEMBERS], *more])))

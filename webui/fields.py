@@ -102,4 +102,6 @@ def _words(spec: SettingField, lang: Language) -> dict[str, str]:
 
 
 def _placeholder(spec: SettingField, lang: Language) -> dict[str, str]:
-    return {"placeholder": text("fields.automatic", lang)} if spec.automatic else {}
+    """What an empty field says: that it is automatic, unless the setting has words of its own for that."""
+    own = f"settings.{spec.model}.{spec.name}.empty"
+    return {"placeholder": text(own if has_text(own) else "fields.automatic", lang)} if spec.automatic else {}

@@ -23,6 +23,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "float | None": (int, float, NoneType),
 }
 _LARGEST_INTEGER = 2**63 - 1
+MAX_NUMBER = 1_000_000_000  # of rows, lines and tokens
 
 
 def received(handler: Callable[..., Any], values: Sequence[Any], first: int) -> list[Any]:
@@ -77,6 +78,12 @@ def checked_type(value: Any, name: str, types: tuple[type, ...] = (str, NoneType
         seen = excerpt(repr(value))
         raise refusal("H01_not_from_the_page", Place(field=name, excerpt=seen), field=name, seen=seen)
     return value
+
+
+def whole_number(value: object, least: int, default: int) -> int:
+    """A whole number of at least `least` that a page could send; `default` for anything else."""
+    good = isinstance(value, int | float) and not isinstance(value, bool)
+    return int(value) if good and least <= value <= MAX_NUMBER else default  # type: ignore[call-overload, operator]
 
 
 def whole(value: Any) -> Any:

@@ -6,12 +6,14 @@ anew when something changes; until there is one, the Start button says what is m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
+from core.data.options import DataOptions
 from core.errors import WorkbenchError
 from core.i18n import Language, text
 from core.settings import MethodSettings, TrainingSettings, fields_of
@@ -19,12 +21,15 @@ from core.training.spec import RunSpec
 from core.workbench import Workbench
 from core.workspace import free_name
 from webui import run_views
-from webui.dataset_panel import LAST_ONLY, DatasetPanel, options_from
+from webui.background import awaited
+from webui.data_view import LAST_ONLY
+from webui.dataset_panel import DatasetPanel
 from webui.fields import build_fields, settings_from
 from webui.incoming import checked_type
 from webui.wiring import RAW, Wiring
 
 ALL_LAYERS = "all-linear"
+ALL_TOO_LONG = "D30_all_too_long"
 STARTED_BY = "page"  # a key under `training_tab.started_by`
 METHOD = tuple(name for name in fields_of(MethodSettings) if name != "target_modules")
 TRAINING = tuple(fields_of(TrainingSettings))
@@ -44,6 +49,9 @@ class RunPanel:
     targets: gr.Dropdown
     prompts: gr.Textbox
     plan: gr.HTML
+    fit: gr.Button
+    fit_length: gr.Number  # never shown: what `fit` sets the maximum length to
+    refused: gr.Checkbox  # never shown: whether the plan was refused
     start: gr.Button
     reset: gr.Button
 
@@ -54,7 +62,7 @@ class RunPanel:
     @property
     def planned(self) -> list[Any]:
         """What `show_plan` fills."""
-        return [self.plan, self.start, self.name_check]
+        return [self.plan, self.refused, self.fit, self.fit_length]
 
     @property
     def changed(self) -> list[Any]:
@@ -77,6 +85,9 @@ def build(wiring: Wiring) -> None:
             start = gr.Button(words, variant="secondary", elem_id="start-run", size="lg")
         with gr.Column(scale=3, min_width=420):
             plan = gr.HTML(elem_id="plan-card")
+            fit = gr.Button(visible=False, variant="primary", elem_id="fit-length")  # `show_plan` says its words
+            fit_length = gr.Number(visible=False, elem_id="fit-length-tokens")
+            refused = gr.Checkbox(visible=False, elem_id="plan-refused")
     mode = wiring.say_with(gr.Radio(value="simple", elem_id="run-mode"), _mode_words)
     settings = _build_settings(wiring, advanced=False)
     with gr.Column(visible=False, elem_id="advanced-settings") as advanced:
@@ -85,7 +96,7 @@ def build(wiring: Wiring) -> None:
             targets, prompts = _build_choices(wiring)
     reset = wiring.say(gr.Button(size="sm", elem_id="reset-settings"), value="training_tab.run.reset")
     wiring.shared["run-panel"] = RunPanel(
-        name, name_check, mode, advanced, settings, targets, prompts, plan, start, reset
+        name, name_check, mode, advanced, settings, targets, prompts, plan, fit, fit_length, refused, start, reset
     )
 
 
@@ -120,14 +131,27 @@ def _build_choices(wiring: Wiring) -> tuple[gr.Dropdown, gr.Textbox]:
 
 def connect(wiring: Wiring) -> None:
     panel: RunPanel = wiring.shared["run-panel"]
-    data: DatasetPanel = wiring.shared["dataset-panel"]
-    inputs, planned = [*data.inputs, *panel.form], panel.planned
-    wiring.on(panel.changed, show_plan, inputs, planned, **LAST_ONLY)
-    wiring.on(panel.name.change, check_name, [panel.name, data.name], [panel.start, panel.name_check], **LAST_ONLY)
     wiring.on(wiring.shared["tab-training"].select, show_targets, [], [panel.targets])
     wiring.on(panel.mode.change, show_mode, [panel.mode], [panel.advanced], **RAW)
     cleared = wiring.on(panel.reset.click, reset_settings, [], panel.form[1:])
-    wiring.on(cleared.then, show_plan, inputs, planned, **RAW)
+    fitted = wiring.on(panel.fit.click, fit_length, [panel.fit_length], [panel.settings["max_length"]], **RAW)
+    for trigger in (panel.changed, cleared.then, fitted.then):
+        connect_plan(wiring, trigger)
+    _connect_start(wiring, panel.name.change)
+
+
+def connect_plan(wiring: Wiring, trigger: Any) -> None:
+    """Work out the plan when a trigger fires, then what Start says."""
+    panel: RunPanel = wiring.shared["run-panel"]
+    data: DatasetPanel = wiring.shared["dataset-panel"]
+    planned = wiring.on(trigger, show_plan, [data.name, *panel.form], panel.planned, **LAST_ONLY)
+    _connect_start(wiring, planned.then)  # by then the name may be another
+
+
+def _connect_start(wiring: Wiring, trigger: Any) -> None:
+    panel: RunPanel = wiring.shared["run-panel"]
+    known = [panel.name, wiring.shared["dataset-panel"].name, panel.refused]
+    wiring.on(trigger, check_name, known, [panel.start, panel.name_check], **LAST_ONLY)
 
 
 def show_targets(workbench: Workbench, lang: Language) -> Any:
@@ -147,14 +171,13 @@ def reset_settings(workbench: Workbench, lang: Language) -> list[Any]:
     return [[ALL_LAYERS], "", *(gr.update(value=value) for value in defaults)]
 
 
-def spec_from(base: str, precision: str, values: Sequence[Any]) -> RunSpec:
-    """The run that the form describes: `values` are the data panel's inputs and this panel's form.
+def spec_from(base: str, precision: str, options: DataOptions, values: Sequence[Any]) -> RunSpec:
+    """The run that the form describes: `values` are the data set's name and this panel's form.
 
     Raises:
         WorkbenchError: H01 with every value that is wrong.
     """
-    data, form = values[:-FORM_SIZE], values[-FORM_SIZE:]
-    dataset, options = options_from(data[0], data[1:])
+    dataset, form = checked_type(values[0], "dataset"), values[-FORM_SIZE:]
     name, targets, prompts, *numbers = form
     checked_type(name, "name")
     checked_type(prompts, "sample_prompts")
@@ -173,38 +196,86 @@ def spec_from(base: str, precision: str, values: Sequence[Any]) -> RunSpec:
 
 
 def missing(workbench: Workbench, name: str | None, dataset: str | None) -> str | None:
-    """What a run still lacks, in the order a person would bring it: model, data, name; None where nothing is."""
+    """What a run still lacks, in the order a person would bring it: model, data, its check, name; None for nothing."""
     if workbench.active_run():
         return "running"
     if workbench.model_status() is None:
         return "model"
     if not dataset:
         return "data"
+    if _is_checking(workbench, dataset):
+        return "checking"
     return "name" if not (name or "").strip() else None
 
 
-def show_plan(workbench: Workbench, lang: Language, *values: Any) -> list[Any]:
-    """The plan card, the Start button's words, and what is to be said of the name."""
-    dataset = values[1]
-    name_check, name = _checked(workbench, lang, values[-FORM_SIZE])
-    lacking = missing(workbench, name, dataset)
-    status = workbench.model_status()
-    if status is None or not dataset:
-        return [run_views.plan_missing(lacking or "model", lang), _start_button(lacking, lang), name_check]
+def _is_checking(workbench: Workbench, dataset: str) -> bool:
     try:
-        spec = spec_from(status.name, status.precision.precision, values)
-        stand_in = name or free_name(workbench.workspace.adapters, "adapter")  # a plan does not depend on the name
-        spec = spec.model_copy(update={"name": stand_in})
-        card = run_views.plan_card(workbench.plan(spec), spec, lang)
+        return workbench.data.check(dataset, again=False).running
+    except WorkbenchError:  # the plan says why
+        return False
+
+
+def show_plan(workbench: Workbench, lang: Language, *values: Any) -> Iterator[list[Any]]:
+    """The plan card, whether it was refused, and the way out of a maximum length that is too short."""
+    dataset = checked_type(values[0], "dataset")
+    lacking = missing(workbench, None, dataset)
+    if workbench.model_status() is None or not dataset or lacking == "checking":
+        yield [run_views.plan_missing(lacking or "model", lang), False, *_way_out(None, lang)]
+        return
+    try:
+        if error := workbench.data.check(dataset, again=False).error:
+            raise error
+        for card in _cards(workbench, lang, values):
+            yield [card, False, *_way_out(None, lang)]
     except WorkbenchError as error:
-        return [run_views.plan_refused(error, lang), _start_button(lacking or "settings", lang), name_check]
-    return [card, _start_button(lacking, lang), name_check]
+        yield [run_views.plan_refused(error, lang), True, *_way_out(fitting_length(workbench, error), lang)]
 
 
-def check_name(workbench: Workbench, lang: Language, typed: str | None, dataset: str | None) -> list[Any]:
+def _cards(workbench: Workbench, lang: Language, values: Sequence[Any]) -> Iterator[str]:
+    """The plan of what the form describes; before it, where it takes a while, that it is being worked out."""
+    spec = _spec(workbench, values)
+    _, name = _checked(workbench, lang, spec.name)
+    stand_in = name or free_name(workbench.workspace.adapters, "adapter")  # a plan does not depend on the name
+    spec = spec.model_copy(update={"name": stand_in})
+    for plan in awaited(partial(workbench.plan, spec), "plan"):
+        yield run_views.plan_card(plan, spec, lang) if plan else run_views.plan_missing("planning", lang)
+
+
+def _spec(workbench: Workbench, values: Sequence[Any]) -> RunSpec:
+    """What the form describes, with the recipe of its data set and the loaded model."""
+    status = workbench.model_status()
+    base, precision = (status.name, status.precision.precision) if status else ("", "auto")
+    dataset = checked_type(values[0], "dataset")
+    options = workbench.data.recipe(dataset) if dataset else DataOptions()
+    return spec_from(base, precision, options, values)
+
+
+def fitting_length(workbench: Workbench, error: WorkbenchError) -> int | None:
+    """The maximum length with which every row is used that the model can take, where the one chosen loses them all."""
+    problem = next((each for each in error.problems if each.key == ALL_TOO_LONG), None)
+    if problem is None:
+        return None
+    status = workbench.model_status()
+    longest = int(problem.values["longest"])
+    return min(longest, status.max_length) if status and status.max_length else longest
+
+
+def _way_out(length: int | None, lang: Language) -> list[Any]:
+    if length is None:
+        return [gr.update(visible=False), None]
+    return [gr.update(visible=True, value=text("training_tab.plan.fit", lang, tokens=f"{length:,}")), length]
+
+
+def fit_length(workbench: Workbench, lang: Language, length: float | None) -> Any:
+    """The maximum length that was offered, for the form."""
+    return gr.skip() if length is None else length
+
+
+def check_name(workbench: Workbench, lang: Language, typed: str | None, dataset: str | None, refused: Any) -> list[Any]:
     """What Start says now, and whether the name is free: both said while it is typed."""
     name_check, name = _checked(workbench, lang, typed)
-    return [_start_button(missing(workbench, name, dataset), lang), name_check]
+    lacking = missing(workbench, name, dataset) or ("settings" if refused else None)
+    return [_start_button(lacking, lang), name_check]
 
 
 def _checked(workbench: Workbench, lang: Language, typed: object) -> tuple[str, str | None]:
@@ -225,6 +296,4 @@ def start_run(workbench: Workbench, lang: Language, *values: Any) -> str:
     Raises:
         WorkbenchError: A03 naming what is missing, else whatever the form or the core refuses.
     """
-    status = workbench.model_status()
-    base, precision = (status.name, status.precision.precision) if status else ("", "auto")
-    return workbench.start_run(spec_from(base, precision, values), started_by=STARTED_BY)
+    return workbench.start_run(_spec(workbench, values), started_by=STARTED_BY)

@@ -45,7 +45,7 @@ def open_page(
         mcp_server=False,
         pwa=False,
         max_file_size=MAX_UPLOAD,
-        allowed_paths=[],
+        allowed_paths=[str(workspace.state / "exports")],
         blocked_paths=[str(folder) for folder in (workspace.models, workspace.adapters, workspace.root / "training")],
         footer_links=[],
         app_kwargs={"middleware": [guard], "docs_url": None, "redoc_url": None, "openapi_url": None},

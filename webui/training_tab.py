@@ -13,8 +13,8 @@ import gradio as gr
 
 from core.i18n import Language
 from core.workbench import Workbench
-from webui import dataset_panel, live_panel, run_panel
-from webui.dataset_panel import LAST_ONLY, DatasetPanel
+from webui import dataset_handlers, dataset_panel, live_panel, run_panel
+from webui.dataset_panel import DatasetPanel
 from webui.run_panel import RunPanel
 from webui.wiring import RAW, Wiring
 
@@ -28,32 +28,23 @@ def build(wiring: Wiring) -> None:
 def connect(wiring: Wiring) -> None:
     data: DatasetPanel = wiring.shared["dataset-panel"]
     run: RunPanel = wiring.shared["run-panel"]
-    added = dataset_panel.connect(wiring)
+    inputs = [data.name, *run.form]
+    length_chosen = dataset_panel.connect(wiring)
     run_panel.connect(wiring)
-    inputs = [*data.inputs, *run.form]
     live_panel.connect(wiring, inputs, run.start)
     restored = _keep_form(wiring, [*inputs, run.mode])
-    shown = [data.name, run.advanced, *data.shown]
     opened = [wiring.language.input, wiring.shared["tab-training"].select]
-    checked = [
-        *(wiring.on(trigger, show_form, [*inputs, run.mode], shown, **RAW) for trigger in (opened, restored.then)),
-        *(
-            wiring.on(trigger, dataset_panel.show_dataset, data.inputs, data.shown, **LAST_ONLY)
-            for trigger in (data.changed, added.then)
-        ),
-    ]
-    for trigger in (wiring.shared["active-run"].change, *(event.then for event in checked)):
-        wiring.on(trigger, run_panel.show_plan, inputs, run.planned, **LAST_ONLY)
+    for trigger in (opened, restored.then):
+        wiring.on(trigger, show_tab, [data.name, run.mode, data.seen], [data.name, run.advanced, *data.shown], **RAW)
+    for trigger in ([wiring.shared["active-run"].change, data.checked.change], length_chosen):
+        run_panel.connect_plan(wiring, trigger)
 
 
-def show_form(workbench: Workbench, lang: Language, *values: Any) -> list[Any]:
-    """The form anew: data sets to choose from, the advanced part, the data's report."""
-    data, mode = values[: -run_panel.FORM_SIZE - 1], values[-1]
-    return [
-        dataset_panel.show_datasets(workbench, lang, data[1]),
-        run_panel.show_mode(workbench, lang, mode),
-        *dataset_panel.show_dataset(workbench, lang, *data),
-    ]
+def show_tab(workbench: Workbench, lang: Language, name: str | None, mode: str | None, seen: str | None) -> list[Any]:
+    """The tab anew: data sets to choose from, the advanced settings, the chosen data set."""
+    choice = dataset_handlers.show_datasets(workbench, lang, name)
+    there = choice.get("value", name)
+    return [choice, run_panel.show_mode(workbench, lang, mode), *dataset_handlers.choose(workbench, lang, there, seen)]
 
 
 def _keep_form(wiring: Wiring, form: list[Any]) -> Any:
@@ -81,7 +72,7 @@ def restored_form(workbench: Workbench, names: list[str], saved: object, cleared
     What the browser sends is only ever shown in its own form again; it is checked like typed values when it is used.
     """
     values = saved if isinstance(saved, dict) else {}
-    datasets = [info.name for info in workbench.datasets()]
+    datasets = [info.name for info in workbench.data.list()]
     updates = []
     for name in names:
         if name == "dataset-name":

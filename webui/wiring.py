@@ -64,6 +64,8 @@ class Wiring:
         """
         options.setdefault("api_visibility", "private")
         options.setdefault("show_progress", "hidden")  # gradio writes a bare "Error" over the outputs otherwise
+        # Else the browser tells every output of every event of the page, one by one, at each step of each event.
+        options.setdefault("show_progress_on", [self.language])
         listen = partial(gr.on, triggers) if isinstance(triggers, list) else triggers
         return listen(guarded(handler, self.workbench), [self.language, *inputs], outputs, **options)
 

@@ -1,7 +1,7 @@
-"""The registry of data sets in `training/datasets/`, and the report on one of them.
+"""The registry of data sets in `training/datasets/`: files, and folders of files, by name.
 
-Owns adding, listing and finding files, the way from a file to its examples (`report`), and the split into training and
-validation rows. What the bytes, rows and messages mean is decided in `readers`, `formats` and `checks`.
+Owns adding, listing, finding and deleting, and the card beside each: where it came from and the recipe it is used with.
+What is in a data set is `report.py`'s affair.
 """
 
 from __future__ import annotations
@@ -9,56 +9,27 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import random
 import shutil
-import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Literal
 
-from pydantic import Field
+from core.data.options import DataOptions
+from core.data.reading.streams import MAX_FILE_BYTES, SUFFIXES
+from core.errors import Place, WorkbenchError, excerpt, refusal
+from core.settings import Settings
+from core.workspace import Workspace, free_name, read_json, sync_folder, write_json
 
-from core.data.checks import can_be_trained, check_examples, filled, placeholder_problems, placeholders
-from core.data.conversation import Example, Message
-from core.data.formats import FORMATS, FormatName, detect_format, to_examples
-from core.data.readers import MAX_FILE_BYTES, naming, read_rows
-from core.errors import Place, Problem, WorkbenchError, excerpt, refusal
-from core.settings import Scale, Settings
-from core.workspace import Workspace, free_name, sync_folder
-
-__all__ = [
-    "FORMATS",
-    "DataOptions",
-    "DatasetInfo",
-    "DatasetReport",
-    "ReportCache",
-    "add_dataset",
-    "default_validation_rows",
-    "find_dataset",
-    "list_datasets",
-    "report",
-    "split",
-]
-
-SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".txt")
-VALIDATION_FROM_ROWS = 40
-KEPT_REPORTS = 2
-
-
-class DataOptions(Settings):
-    """How the rows of a file become examples; part of a run's spec. `format` None is the one that is detected."""
-
-    format: FormatName | None = None
-    placeholders: dict[str, str] = Field(default={})
-    system_prompt: str | None = None
-    skip_bad_rows: Annotated[bool, Scale(advanced=True)] = False
+CARDS = ".cards"
+README = "README.md"  # of the folder itself, unless someone added a data set of that name
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """A file of data; `name` is its file name."""
+    """A file or folder of data; `name` is its name in the registry, `bytes` those of all its files."""
 
     name: str
     file: Path
@@ -66,42 +37,55 @@ class DatasetInfo:
 
     @cached_property
     def sha256(self) -> str:
-        """The hash of the file's bytes, read when first asked."""
-        with self.file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
+        """The hash of its bytes, read when first asked; a folder's covers the names of its files too."""
+        if self.file.is_file():
+            return _file_hash(self.file)
+        whole = hashlib.sha256()
+        for member in _members(self.file):
+            whole.update(f"{member.relative_to(self.file).as_posix()}\0{_file_hash(member)}\n".encode())
+        return whole.hexdigest()
+
+    @property
+    def state(self) -> tuple[tuple[str, int, int], ...]:
+        """Changes when a file of it does.
+
+        Raises:
+            WorkbenchError: D45 where it is gone.
+        """
+        try:
+            files = [self.file] if self.file.is_file() else _members(self.file)
+            stats = [(file, file.stat()) for file in files]
+        except OSError as error:
+            raise refusal("D45_file_unreadable", Place(file=self.name), reason=error.strerror or "") from error
+        return tuple((file.name, stat.st_mtime_ns, stat.st_size) for file, stat in stats)
 
 
-@dataclass(frozen=True)
-class DatasetReport:
-    """What a file holds under some options. `rows` counts those of the file, `examples` are those that can be used.
+class DatasetCard(Settings):
+    """What is known of a data set besides its bytes: where it came from, and the recipe it is used with."""
 
-    `placeholders` are those of the file, also where the options fill them. `system_prompt` is the one all examples
-    share, be it the file's or the options'.
+    format_version: Literal[1] = 1
+    source: str = ""
+    added: str = ""
+    options: DataOptions = DataOptions()
+
+
+def info_of(path: Path) -> DatasetInfo:
+    """A file or folder anywhere as a data set.
+
+    Raises:
+        WorkbenchError: D45 where there is none.
     """
-
-    info: DatasetInfo
-    format: FormatName | None
-    counts: dict[str, int]
-    rows: int
-    examples: tuple[Example, ...]
-    problems: tuple[Problem, ...]
-    placeholders: dict[str, int] = field(default_factory=dict)
-    system_prompt: str | None = None
-
-    @property
-    def errors(self) -> tuple[Problem, ...]:
-        return tuple(problem for problem in self.problems if problem.severity == "error")
-
-    @property
-    def warnings(self) -> tuple[Problem, ...]:
-        return tuple(problem for problem in self.problems if problem.severity == "warning")
+    try:
+        size = path.stat().st_size if path.is_file() else sum(file.stat().st_size for file in _members(path))
+        return DatasetInfo(path.name, path, size)
+    except OSError as error:
+        raise refusal("D45_file_unreadable", Place(file=path.name), reason=error.strerror or "") from error
 
 
 def list_datasets(workspace: Workspace) -> list[DatasetInfo]:
-    """The data files of the workspace by name."""
-    files = [file for file in workspace.datasets.glob("*") if file.suffix.lower() in SUFFIXES and file.is_file()]
-    shown = [file for file in files if not file.name.startswith(".")]
-    return [DatasetInfo(file.name, file, file.stat().st_size) for file in sorted(shown, key=lambda file: file.name)]
+    """The data sets of the workspace by name."""
+    entries = [entry for entry in workspace.datasets.glob("*") if _is_listed(workspace, entry)]
+    return [info_of(entry) for entry in sorted(entries, key=lambda entry: entry.name)]
 
 
 def find_dataset(workspace: Workspace, name: str) -> DatasetInfo:
@@ -142,121 +126,78 @@ def add_dataset(workspace: Workspace, source: Path, original_name: str) -> Datas
         raise _not_added(error, excerpt(wish.name)) from error
     finally:
         staging.unlink(missing_ok=True)
-    return DatasetInfo(target.name, target, target.stat().st_size)
+    write_card(workspace, target.name, DatasetCard(source=excerpt(wish.name), added=_now()))
+    return info_of(target)
 
 
-def report(path_or_info: Path | DatasetInfo, options: DataOptions | None = None) -> DatasetReport:
-    """Everything there is to say about a data file before a model is loaded.
+def delete_dataset(workspace: Workspace, name: str) -> None:
+    """Remove a data set and its card.
 
     Raises:
-        WorkbenchError: where no row at all can be read; see `read_rows`.
+        WorkbenchError: A03 where there is no such data set, A14 where it cannot be removed.
     """
-    options = options or DataOptions()
-    info = path_or_info if isinstance(path_or_info, DatasetInfo) else _info(path_or_info)
-    with naming(info.name):
-        rows, problems = read_rows(info.file)
-        detection = detect_format(rows)
-        chosen = options.format or detection.format
-        if options.format is None:
-            problems += detection.problems
-        if chosen is None:
-            return DatasetReport(info, None, detection.counts, len(rows), (), _in_order(problems, info.name))
-        examples, found = to_examples(rows, chosen)
-    names = placeholders(examples)
-    examples = [_with_options(example, options) for example in examples]
-    found += [*check_examples(examples), *placeholder_problems(names, options.placeholders)]
-    usable = tuple(example for example in examples if can_be_trained(example))
-    problems += found
-    if options.skip_bad_rows and usable:
-        problems = [replace(problem, severity="warning") for problem in problems]
-    return DatasetReport(
-        info=info,
-        format=chosen,
-        counts=detection.counts,
-        rows=len(rows),
-        examples=usable,
-        problems=_in_order(problems, info.name),
-        placeholders=names,
-        system_prompt=_shared_system_prompt(usable),
-    )
-
-
-class ReportCache:
-    """The last reports, kept as long as their files are unchanged. May be used from any thread, which parse in turn."""
-
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
-        self._lock = threading.Lock()
-        self._kept: list[tuple[object, DatasetReport]] = []  # the newest last
-
-    def report(self, name: str, options: DataOptions) -> DatasetReport:
-        """The report on a data set; the same object as before where nothing has changed.
-
-        Raises:
-            WorkbenchError: A03 where there is no such data set; as `report`.
-        """
-        info = find_dataset(self._workspace, name)
-        try:
-            stat = info.file.stat()
-        except OSError as error:
-            raise refusal("D45_file_unreadable", Place(file=name), reason=error.strerror or "") from error
-        key = (name, stat.st_mtime_ns, stat.st_size, options.model_dump_json())
-        with self._lock:
-            known = next((made for kept, made in self._kept if kept == key), None)
-            made = known or report(info, options)
-            others = [entry for entry in self._kept if entry[0] != key]
-            self._kept = [*others, (key, made)][-KEPT_REPORTS:]
-            return made
-
-
-def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
-    """Training and validation examples, both in file order; equal conversations are always on the same side.
-
-    `share` of the rows, rounded, go to validation, fewer where duplicates do not divide; one conversation at least
-    stays in training. The choice depends on the examples and the seed alone.
-    """
-    groups: dict[object, list[int]] = {}
-    for index, example in enumerate(examples):
-        groups.setdefault(example.key, []).append(index)
-    keys = list(groups)
-    random.Random(seed).shuffle(keys)  # noqa: S311 - a choice, not a secret
-    free = round(share * len(examples))
-    held_out: set[int] = set()
-    for key in keys[1:]:
-        if len(groups[key]) <= free - len(held_out):
-            held_out.update(groups[key])
-    training = [example for index, example in enumerate(examples) if index not in held_out]
-    return training, [examples[index] for index in sorted(held_out)]
-
-
-def default_validation_rows(rows: int) -> int:
-    """Rows held out where nobody chose: max(5 %, min(10 rows, 10 %)) from 40 rows up, none below."""
-    return max(round(0.05 * rows), min(10, round(0.1 * rows))) if rows >= VALIDATION_FROM_ROWS else 0
-
-
-def _info(path: Path) -> DatasetInfo:
+    info = find_dataset(workspace, name)
     try:
-        return DatasetInfo(path.name, path, path.stat().st_size)
+        shutil.rmtree(info.file) if info.file.is_dir() else info.file.unlink()
+        _card_file(workspace, name).unlink(missing_ok=True)
     except OSError as error:
-        raise refusal("D45_file_unreadable", Place(file=path.name), reason=error.strerror or "") from error
+        raise refusal("A14_cannot_write", Place(file=name), reason=error.strerror or "") from error
 
 
-def _with_options(example: Example, options: DataOptions) -> Example:
-    messages = example.messages
-    if options.system_prompt and example.system_prompt is None:
-        messages = (Message(role="system", content=options.system_prompt), *messages)
-    return filled(Example(messages, example.line), options.placeholders)
+def read_card(workspace: Workspace, name: str) -> DatasetCard:
+    """The card of a data set; an empty one where it has none.
+
+    Raises:
+        WorkbenchError: D45 where there is one that cannot be read.
+    """
+    file = _card_file(workspace, name)
+    try:
+        return DatasetCard.checked(read_json(file))
+    except FileNotFoundError:
+        return DatasetCard()
+    except (OSError, ValueError, TypeError, WorkbenchError) as error:
+        place = Place(file=f"{file.parent.name}/{file.name}")
+        raise refusal("D45_card_unreadable", place, reason=excerpt(error)) from error
 
 
-def _shared_system_prompt(examples: Sequence[Example]) -> str | None:
-    prompts = {example.system_prompt for example in examples}
-    return prompts.pop() if len(prompts) == 1 else None
+def write_card(workspace: Workspace, name: str, card: DatasetCard) -> None:
+    write_json(_card_file(workspace, name), card.model_dump(mode="json"))
 
 
-def _in_order(problems: Sequence[Problem], file: str) -> tuple[Problem, ...]:
-    """Errors before warnings, each by line; all naming the file."""
-    named = [replace(problem, place=replace(problem.place, file=file)) for problem in problems]
-    return tuple(sorted(named, key=lambda problem: (problem.severity, problem.place.line or 0)))
+def _card_file(workspace: Workspace, name: str) -> Path:
+    """`name` is that of a data set that was found."""
+    return workspace.datasets / CARDS / f"{name}.json"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _is_listed(workspace: Workspace, entry: Path) -> bool:
+    if entry.name.startswith(".") or (entry.name == README and not _card_file(workspace, README).exists()):
+        return False
+    return (entry.is_file() and _is_data(entry)) or (entry.is_dir() and bool(_members(entry)))
+
+
+def _is_data(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES
+
+
+def _members(folder: Path) -> list[Path]:
+    """The data files of a folder, by name."""
+
+    def visible() -> Iterator[Path]:
+        for file in folder.rglob("*"):
+            hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+            if not hidden and _is_data(file) and file.is_file():
+                yield file
+
+    return sorted(visible())
+
+
+def _file_hash(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _reserved(folder: Path, wish: str, suffix: str) -> Path:

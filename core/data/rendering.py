@@ -15,14 +15,18 @@ Not here: which template a model has (`templates.py`), what a row means (`format
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from core.data.conversation import Example, Message
+from core.data.documents import Document, documents, pack
+from core.data.options import DataOptions
+from core.data.template_forms import uses_tools, without_thoughts
 from core.data.templates import BUILT_IN_TEMPLATES, ensure_template
-from core.data.turns import NOT_TRAINED, STAND_IN, ChatView, broken, cut
+from core.data.turns import NOT_TRAINED, ChatView, Rendered, broken, cut
 from core.errors import SHOWN_PROBLEMS, Place, Problem, WorkbenchError, refusal
+from core.jobs import Cancelled
 from core.settings import LongRows
 
 __all__ = [
@@ -39,18 +43,9 @@ __all__ = [
     "render_prompt",
 ]
 
-
-@dataclass(frozen=True)
-class Rendered:
-    """One training row: `input_ids` and `labels` of equal length; labels are NOT_TRAINED outside answers."""
-
-    input_ids: list[int]
-    labels: list[int]
-    line: int
-
-    @property
-    def trained_tokens(self) -> int:
-        return sum(label != NOT_TRAINED for label in self.labels)
+AS_USUAL = DataOptions()
+REPORTED_EVERY = 100
+PREVIEW_CHARACTERS, PREVIEW_TOKENS = 20_000, 1024  # of a document
 
 
 @dataclass(frozen=True)
@@ -95,60 +90,84 @@ class RenderedSet:
         return tuple(problem for problem in self.problems if problem.severity == "error")
 
 
-def render_prompt(tokenizer: Any, messages: Sequence[Message], reply_start: str = "") -> list[int]:
+def render_prompt(
+    tokenizer: Any, messages: Sequence[Message], reply_start: str = "", tools: Sequence[dict[str, Any]] = ()
+) -> list[int]:
     """The ids chat feeds to the model: the conversation, the opening of the answer, and the start of the reply.
 
     Raises:
         WorkbenchError: D28 where the template refuses the conversation, M05 where there is no template.
     """
-    view = ChatView.of(tokenizer)
-    marked = view.mark(messages)
-    segments = cut(view.text(marked, prompt=True), view.turns(marked), trained_from=len(marked))
+    view, shaped = ChatView.of(tokenizer).prepared(messages, tools)
+    segments = cut(view.text(shaped, prompt=True), view.turns(shaped))
     return view.encode([*segments, (broken(reply_start, view.special), False)])[0]
 
 
-def render_example(tokenizer: Any, example: Example) -> list[Rendered]:
+def render_example(tokenizer: Any, example: Example, options: DataOptions = AS_USUAL) -> list[Rendered]:
     """The training rows of one example: usually one, one for each answer where the template rewrites earlier turns.
 
-    Messages after the last answer are left out.
+    Messages after the last answer that is learned are left out. A document is a row, uncut.
 
     Raises:
-        WorkbenchError: D27 where there is no answer, or none before which something was said; D28 where the template
-            refuses the conversation; M05 where there is no template.
+        WorkbenchError: D27 where there is no answer to learn, or none before which something was said; D28 where the
+            template refuses the conversation; M05 where there is no template.
     """
-    return _render(ChatView.of(tokenizer), example)
+    view = ChatView.of(tokenizer)
+    if example.kind == "text":
+        return pack(documents(view, example, options.text_separator))
+    return _render(view, example, options)
 
 
 def render_all(
-    tokenizer: Any, examples: Sequence[Example], max_length: int | None = None, long_rows: LongRows = "skip"
+    tokenizer: Any,
+    examples: Iterable[Example],
+    max_length: int | None = None,
+    long_rows: LongRows = "skip",
+    options: DataOptions = AS_USUAL,
+    report: Callable[[int], bool] | None = None,
 ) -> RenderedSet:
-    """Render every example; rows over `max_length` tokens are skipped, or cut at their end.
+    """Render every example. Conversations over `max_length` tokens are skipped, or cut at their end.
+
+    Documents are packed into blocks of `max_length` tokens (`documents.py`); without one each is a row of its own.
+    `report` is told now and then how many examples are done; it returns False to end the work.
 
     Raises:
         WorkbenchError: D30 where no row keeps a trained token; all D27 and D28 where no example can be rendered.
+        Cancelled: where `report` said so.
     """
     view = ChatView.of(tokenizer)
     rows: list[Rendered] = []
+    texts: list[Document] = []
+    with_tools: list[int] = []
     problems: list[Problem] = []
-    for example in examples:
+    for number, example in enumerate(examples):
+        if report and number % REPORTED_EVERY == 0 and not report(number):
+            raise Cancelled
         try:
-            rows += _render(view, example)
+            if example.kind == "text":
+                texts += documents(view, example, options.text_separator)
+            else:
+                rows += _render(view, example, options)
+                with_tools += [example.line] if uses_tools(example.messages, example.tools) else []
         except WorkbenchError as error:
             problems += error.problems
-    if not rows and problems:
+    if not rows and not texts and problems:
         raise WorkbenchError(problems)
-    if rows and not any(row.input_ids[-1] in view.added for row in rows):
-        problems.append(Problem("M05_no_end_of_turn", severity="warning"))
-    return _fit(rows, max_length, long_rows, problems)
+    problems += _template_warnings(view, rows, with_tools)
+    return _fit(rows, pack(texts, max_length, options.text_overlap), max_length, long_rows, problems)
 
 
-def preview(tokenizer: Any, example: Example) -> list[Piece]:
-    """The tokens of an example as text, with the trained ones marked.
+def preview(tokenizer: Any, example: Example, options: DataOptions = AS_USUAL) -> list[Piece]:
+    """The tokens of an example as text, with the trained ones marked; of a document the beginning.
 
     Raises:
         WorkbenchError: as `render_example`.
     """
-    return [piece for row in render_example(tokenizer, example) for piece in _pieces(tokenizer, row)]
+    if example.kind == "text":
+        start = replace(example, text=str(example.text)[:PREVIEW_CHARACTERS])
+        blocks = pack(documents(ChatView.of(tokenizer), start, options.text_separator), PREVIEW_TOKENS)
+        return _pieces(tokenizer, blocks[0])
+    return [piece for row in render_example(tokenizer, example, options) for piece in _pieces(tokenizer, row)]
 
 
 def end_of_turn_ids(tokenizer: Any) -> list[int]:
@@ -157,29 +176,52 @@ def end_of_turn_ids(tokenizer: Any) -> list[int]:
     Raises:
         WorkbenchError: M05 where there is no template.
     """
-    view = ChatView.of(tokenizer)
-    ending = view.control.search(view.closing([{"role": "user", "content": STAND_IN}]))
-    ids = [int(tokenizer.convert_tokens_to_ids(ending.group()))] if ending else []
+    ids = [int(tokenizer.convert_tokens_to_ids(token)) for token in ChatView.of(tokenizer).endings()]
     return ids if tokenizer.eos_token_id in (None, *ids) else [*ids, int(tokenizer.eos_token_id)]
 
 
-def _render(view: ChatView, example: Example) -> list[Rendered]:
-    roles = [message["role"] for message in example.messages]
-    if "assistant" not in roles:
-        raise refusal("D27_no_answer", Place(line=example.line))
-    last = len(roles) - 1 - roles[::-1].index("assistant")
+def _render(view: ChatView, example: Example, options: DataOptions) -> list[Rendered]:
+    messages = [without_thoughts(said) if options.thinking == "drop" else said for said in example.messages]
+    answers = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
+    learned = [number for number, index in enumerate(answers) if messages[index].get("trained", True)]
+    if not learned:
+        raise refusal("D27_nothing_learned" if answers else "D27_no_answer", _place(example))
+    if options.answers == "last":
+        learned = learned[-1:]
     try:
-        turns = view.turns(view.mark(example.messages[: last + 1]))
+        view, shaped = view.prepared(messages[: answers[learned[-1]] + 1], example.tools)
+        turns = view.turns(shaped)
     except WorkbenchError as error:
-        raise WorkbenchError([_at_line(problem, example.line) for problem in error.problems]) from error
+        raise WorkbenchError([replace(each, place=_place(example)) for each in error.problems]) from error
     if all(turns[-1].end.startswith(turn.end) for turn in turns):
-        rows = [cut(turns[-1].end, turns)]
+        rows = [cut(turns[-1].end, turns, learned, options.train_prompt)]
     else:
-        rows = [cut(turn.end, turns[: number + 1], trained_from=number) for number, turn in enumerate(turns)]
+        rows = [cut(turns[each].end, turns[: each + 1], (each,), options.train_prompt) for each in learned]
     return [Rendered(*view.encode(segments), line=example.line) for segments in rows]
 
 
-def _fit(rows: list[Rendered], max_length: int | None, long_rows: LongRows, problems: list[Problem]) -> RenderedSet:
+def _place(example: Example) -> Place:
+    return Place(file=example.file, line=example.line)
+
+
+def _template_warnings(view: ChatView, rows: Sequence[Rendered], with_tools: Sequence[int]) -> list[Problem]:
+    problems = []
+    if rows and not any(row.input_ids[-1] in view.added for row in rows):
+        problems.append(Problem("M05_no_end_of_turn", severity="warning"))
+    if with_tools and view.calls is None:
+        values = {"count": len(with_tools)}
+        problems.append(Problem("M05_tools_in_words", Place(line=with_tools[0]), values, "warning"))
+    return problems
+
+
+def _fit(
+    rows: list[Rendered],
+    blocks: list[Rendered],
+    max_length: int | None,
+    long_rows: LongRows,
+    problems: list[Problem],
+) -> RenderedSet:
+    """The rows within the maximum length, and the blocks of documents, which are within it."""
     limit = max_length or max((len(row.input_ids) for row in rows), default=0)
     too_long = tuple(dict.fromkeys(row.line for row in rows if len(row.input_ids) > limit))
     kept = [
@@ -188,13 +230,13 @@ def _fit(rows: list[Rendered], max_length: int | None, long_rows: LongRows, prob
         if len(row.input_ids) <= limit or long_rows == "cut"
     ]
     fit = [row for row in kept if row.trained_tokens]
-    if rows and not fit:
+    if rows and not fit and not blocks:
         raise _nothing_fits(rows, limit, long_rows)
     untrained = tuple(dict.fromkeys(row.line for row in kept if not row.trained_tokens))
     if untrained:
         values = {"count": len(untrained), "limit": limit, "lines": ", ".join(map(str, untrained[:SHOWN_PROBLEMS]))}
         problems = [*problems, Problem("D30_rows_without_answer", Place(line=untrained[0]), values, "warning")]
-    return RenderedSet(fit, too_long, too_long if long_rows == "cut" else (), untrained, tuple(problems))
+    return RenderedSet(fit + blocks, too_long, too_long if long_rows == "cut" else (), untrained, tuple(problems))
 
 
 def _nothing_fits(rows: list[Rendered], limit: int, long_rows: LongRows) -> WorkbenchError:
@@ -225,7 +267,3 @@ def _pieces(tokenizer: Any, row: Rendered) -> list[Piece]:
 
 def _decoded(tokenizer: Any, ids: list[int]) -> str:
     return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
-
-
-def _at_line(problem: Problem, line: int) -> Problem:
-    return replace(problem, place=replace(problem.place, line=line))

@@ -18,7 +18,7 @@ Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 
 
-def text(key: str, lang: Language = "en", **values: object) -> str:
+def text(key: str, lang: Language = "en", /, **values: object) -> str:
     """The text of a key with `{name}` places filled from `values`.
 
     Raises:

@@ -217,7 +217,8 @@ def _forward(model: Any, batch: _Batch) -> torch.Tensor:
             positions = (batch.mask.cumsum(dim=1) - 1).clamp_min(0)
             inputs["position_ids"] = positions[:, -length:]
     if "logits_to_keep" in batch.accepts:
-        inputs["logits_to_keep"] = 1
+        # An index, not 1: a slice of the hidden states would make torch copy the whole output layer once a row.
+        inputs["logits_to_keep"] = torch.tensor([length - 1], device=batch.next_ids.device)
     # Not inference_mode: quantised layers keep tensors of a first forward, which training uses afterwards.
     names = [row.request.adapter or BASE for row in batch.rows]
     with torch.no_grad(), _adapter_of_each_row(batch.adapted, names):

@@ -1,6 +1,6 @@
 """What a model's own files say about answering: end tokens and sampling settings.
 
-Owns reading generation_config.json. Values out of our range are left out; code that the file names is never looked at.
+Owns reading generation_config.json; code that the file names is never looked at.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from core.errors import Problem, WorkbenchError
+from core.errors import Problem
 from core.models.configuration import CONFIG_FILE, MAX_CONFIG_BYTES
 from core.models.plain_files import read_json_object
-from core.settings import SamplingSettings
 
 GENERATION_FILE = "generation_config.json"
+STATED = ("do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "no_repeat_ngram_size")
 
 
 def stated_end_tokens(folder: Path, vocab_size: int) -> list[int]:
@@ -30,17 +30,9 @@ def stated_end_tokens(folder: Path, vocab_size: int) -> list[int]:
 
 
 def sampling_defaults(folder: Path) -> dict[str, Any]:
-    """Sampling settings that the model's own generation config states and that are in our range."""
+    """Sampling settings that the model's own generation config states, as they stand there; `model_defaults` judges."""
     path = folder / GENERATION_FILE
     values = read_json_object(path, MAX_CONFIG_BYTES, "M02_config_not_json") if path.is_file() else {}
     if isinstance(values, Problem):
         return {}
-    defaults: dict[str, Any] = {}
-    for name in ("do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "no_repeat_ngram_size"):
-        if values.get(name) is not None:
-            try:
-                SamplingSettings.checked({name: values[name]})
-            except WorkbenchError:
-                continue
-            defaults[name] = values[name]
-    return defaults
+    return {name: values[name] for name in STATED if values.get(name) is not None}

@@ -25,6 +25,7 @@ MAX_EPOCHS = 20
 MIN_EVALUATIONS = 5
 MEMORY_SHARE = 0.7  # of the free memory; chat's key-value caches and the rest of the machine need some too
 SHORTEST_ROW = 8
+USUAL_BLOCK = 1024  # tokens of a block of documents where nobody chose
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class RowCounts:
     validation_lengths: tuple[int, ...] = ()
     left_out: int = 0  # rows over the maximum length that are skipped
     cut: int = 0
+    rendered: int | None = None  # of a sample that stands for all of them; None where every row was rendered
 
 
 @dataclass(frozen=True)
@@ -128,8 +130,10 @@ class Plan:
         )
 
 
-def row_limit(spec: RunSpec, lengths: Sequence[int], model: ModelShape, machine: Machine) -> Decision:
-    """The maximum length of a row in tokens.
+def row_limit(
+    spec: RunSpec, lengths: Sequence[int], model: ModelShape, machine: Machine, documents: bool = False
+) -> Decision:
+    """The maximum length of a row in tokens; of a block that is filled, where the rows are documents.
 
     Raises:
         WorkbenchError: H04 where the spec names more than the model can read.
@@ -141,6 +145,9 @@ def row_limit(spec: RunSpec, lengths: Sequence[int], model: ModelShape, machine:
         return Decision(wished)
     longest = max(lengths, default=SHORTEST_ROW)
     fits_memory = _longest_in_memory(spec, model, machine)
+    if documents:
+        limit = min(max(longest, SHORTEST_ROW), USUAL_BLOCK, model.max_length or USUAL_BLOCK, fits_memory)
+        return Decision(limit, Reason("max_length", "training.reason.max_length.blocks", {"tokens": limit}))
     limit = min(longest, model.max_length or longest, fits_memory)
     if limit == longest:
         return Decision(limit, Reason("max_length", "training.reason.max_length.longest_row", {"tokens": limit}))
@@ -152,8 +159,14 @@ def row_limit(spec: RunSpec, lengths: Sequence[int], model: ModelShape, machine:
 
 def validation_share(spec: RunSpec, examples: int, usual_rows: int) -> Decision:
     """The share of the examples that is set aside; `usual_rows` is how many that should be of so many."""
-    if spec.training.validation_share is not None:
-        return Decision(spec.training.validation_share)
+    asked = spec.training
+    if spec.data.validation_dataset:
+        values: dict[str, Any] = {"name": spec.data.validation_dataset}
+        return Decision(0.0, Reason("validation_share", "training.reason.validation_share.other_set", values))
+    if asked.validation_rows and examples:
+        return Decision(min(0.5, asked.validation_rows / examples))
+    if asked.validation_share is not None:
+        return Decision(asked.validation_share)
     why = "some" if usual_rows else "too_few"
     share = usual_rows / examples if examples else 0.0
     values = {"rows": usual_rows, "total": examples, "percent": round(100 * share)}
@@ -332,9 +345,12 @@ def _warnings(spec: RunSpec, rows: RowCounts, batch: _Batch, machine: Machine, s
             "per_epoch": steps_per_epoch,
         }
         warnings.append(Problem("H03_batch_over_rows", Place(field="micro_batch_size"), values, "warning"))
-    if spec.training.validation_share and not rows.validation_lengths:
+    if (spec.training.validation_share or spec.training.validation_rows) and not rows.validation_lengths:
         values = {"share": spec.training.validation_share, "rows": count}
         warnings.append(Problem("D34_no_validation_rows", Place(field="validation_share"), values, "warning"))
+    if rows.rendered is not None:
+        values = {"rendered": rows.rendered, "rows": count + len(rows.validation_lengths)}
+        warnings.append(Problem("H10_plan_from_sample", values=values, severity="warning"))
     if batch.estimate.total_gb > machine.free_memory_gb:
         values = {"needed_gb": round(batch.estimate.total_gb, 1), "free_gb": round(machine.free_memory_gb, 1)}
         warnings.append(Problem("H10_memory", Place(field="micro_batch_size"), values, "warning"))

@@ -10,22 +10,20 @@ reads the data file once; from then on the run works on that snapshot.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from core.adapters.methods import checked_targets, trainable_parameters
 from core.adapters.store import check_adapter_name
 from core.data.conversation import Example
-from core.data.datasets import (
-    DatasetInfo,
-    DatasetReport,
-    ReportCache,
-    default_validation_rows,
-    find_dataset,
-    report,
-    split,
-)
+from core.data.datasets import DatasetInfo, find_dataset, read_card
+from core.data.library import DataLibrary
+from core.data.options import RENDERING, DataOptions
 from core.data.rendering import Rendered, RenderedSet, render_all
+from core.data.report import DatasetReport, Resolve, report
+from core.data.splitting import default_validation_rows, split
 from core.errors import Place, Problem, WorkbenchError, refusal
 from core.models.loader import LoadedModel
 from core.models.memory import free_memory_gb
@@ -34,19 +32,26 @@ from core.training.checkpoints import library_versions
 from core.training.estimate import Machine, ModelShape
 from core.training.plan import Decision, Plan, RowCounts, plan, row_limit, validation_share
 from core.training.samples import SamplePrompt, typed_prompts, usual_prompts
-from core.training.spec import RunSpec
+from core.training.spec import OtherData, RunSpec
 from core.workspace import Workspace
+
+PLANNED_WHOLE = 10_000_000  # characters of a data set up to which a plan on the page renders every row
+PLANNED_ROWS = 2000  # of a bigger one
 
 
 @dataclass(frozen=True)
 class RenderedRows:
-    """Examples set apart for training and for validation, and their rows as ids, whole."""
+    """Examples set apart for training and for validation, and their rows as ids, whole.
 
-    train_examples: list[Example]
-    validation_examples: list[Example]
+    `stands_for` is how many rows each of them stands for: 1, or more where only a sample was rendered.
+    """
+
+    train_examples: Sequence[Example]
+    validation_examples: Sequence[Example]
     train: RenderedSet
     validation: RenderedSet
     share: Decision
+    stands_for: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -64,42 +69,63 @@ class Preparation:
 class Planner:
     """Shows plans while a form is filled in: what the last plan read and rendered is not read and rendered again."""
 
-    def __init__(self, workspace: Workspace, reports: ReportCache) -> None:
+    def __init__(self, workspace: Workspace, library: DataLibrary) -> None:
         self._workspace = workspace
-        self._reports = reports
+        self._library = library
         self._lock = threading.Lock()
         self._last: tuple[object, DatasetReport, RenderedRows] | None = None
 
     def plan(self, spec: RunSpec, loaded: LoadedModel) -> Plan:
-        """The plan of a run that would start now.
+        """The plan of a run that would start now; of a big data set, worked out from a sample of its rows.
 
         Raises:
             WorkbenchError: as the steps below.
         """
         with self._lock:
-            data = self._reports.report(spec.dataset, spec.data)
+            data = self._library.report(spec.dataset, spec.data)
             if spec.dataset_sha256 not in (None, data.info.sha256):
                 raise _data_changed(data.info, str(spec.dataset_sha256), data.info.sha256)
             check_spec(spec, self._workspace, loaded, data)
-            key = (spec.training.validation_share, spec.training.seed, loaded.fingerprint)
+            training = spec.training
+            rendering = [getattr(spec.data, name) for name in RENDERING]
+            key = (training.validation_share, training.validation_rows, training.seed, loaded.fingerprint, rendering)
             if self._last is None or self._last[0] != key or self._last[1] is not data:
-                self._last = (key, data, render_rows(spec, data, loaded))
+                at_most = PLANNED_ROWS if data.characters > PLANNED_WHOLE else None
+                self._last = (key, data, render_rows(spec, data, loaded, at_most))
             rows = self._last[2]
         return make_plan(spec, data, rows, loaded).plan
 
 
 def read_data(spec: RunSpec, workspace: Workspace) -> DatasetReport:
-    """The data set's rows, as one snapshot of its file.
+    """The data set's rows, as one snapshot of its file, and those of the other sets that its recipe uses.
 
     Raises:
         WorkbenchError: A03 where there is no such data set; D45 where its content is not the one the spec names, or
             changed while it was read; the file's own problems where nothing can be read.
     """
-    info = find_dataset(workspace, spec.dataset)
+
+    def other(name: str) -> DatasetReport:
+        pinned = spec.other_data.get(name)
+        options = pinned.data if pinned else _plain_recipe(workspace, name)
+        return _read_whole(workspace, name, options, pinned.sha256 if pinned else None)
+
+    return _read_whole(workspace, spec.dataset, spec.data, spec.dataset_sha256, other)
+
+
+def _plain_recipe(workspace: Workspace, name: str) -> DataOptions:
+    """The recipe saved with another data set, without what that mixes in."""
+    find_dataset(workspace, name)
+    return read_card(workspace, name).options.model_copy(update={"mix": (), "validation_dataset": None})
+
+
+def _read_whole(
+    workspace: Workspace, name: str, options: DataOptions, sha256: str | None, resolve: Resolve | None = None
+) -> DatasetReport:
+    info = find_dataset(workspace, name)
     before = info.sha256
-    expected = spec.dataset_sha256 or before
-    data = report(info, spec.data)
-    found = find_dataset(workspace, spec.dataset).sha256
+    expected = sha256 or before
+    data = report(info, options, resolve)
+    found = find_dataset(workspace, name).sha256
     if not expected == before == found:
         raise _data_changed(info, expected, found)
     return data
@@ -120,7 +146,7 @@ def check_spec(spec: RunSpec, workspace: Workspace, loaded: LoadedModel, data: D
     except WorkbenchError as error:
         problems += error.problems
     if problems:
-        raise WorkbenchError(problems)
+        raise WorkbenchError(problems, len(problems) - len(data.errors) + data.error_count)
 
 
 def base_problems(spec: RunSpec, loaded: LoadedModel) -> list[Problem]:
@@ -141,22 +167,39 @@ def base_problems(spec: RunSpec, loaded: LoadedModel) -> list[Problem]:
     return [Problem("M19_other_weights_in_spec", Place(field="base_fingerprint"), values, "warning")]
 
 
-def render_rows(spec: RunSpec, data: DatasetReport, loaded: LoadedModel) -> RenderedRows:
-    """Set validation examples apart and turn every example into ids and labels.
+def render_rows(spec: RunSpec, data: DatasetReport, loaded: LoadedModel, at_most: int | None = None) -> RenderedRows:
+    """Set validation examples apart and turn every example into ids and labels; with `at_most`, only so many.
 
     Raises:
         WorkbenchError: the rows the template refuses, unless bad rows are to be skipped; D27 where there are none.
     """
     count = len(data.examples)
     share = validation_share(spec, count, default_validation_rows(count))
-    train, validation = split(data.examples, share.value, spec.training.seed)
+    train: Sequence[Example]
+    validation: Sequence[Example]
+    train, validation = split(data.examples, data.groups, share.value, spec.training.seed)
+    validation = data.validation if spec.data.validation_dataset else validation
+    stands_for = 1.0
+    if at_most is not None and count > at_most:
+        stands_for = count / at_most
+        train, validation = _evenly(train, stands_for), _evenly(validation, stands_for)
     rows = RenderedRows(
-        train, validation, render_all(loaded.tokenizer, train), render_all(loaded.tokenizer, validation), share
+        train,
+        validation,
+        render_all(loaded.tokenizer, train, options=spec.data),
+        render_all(loaded.tokenizer, validation, options=spec.data),
+        share,
+        stands_for,
     )
     errors = (*rows.train.errors, *rows.validation.errors)
     if errors and not spec.data.skip_bad_rows:
         raise WorkbenchError(errors)
     return rows
+
+
+def _evenly(examples: Sequence[Example], step: float) -> list[Example]:
+    """Every so-many-th of them."""
+    return [examples[int(at)] for at in np.arange(0, len(examples), step)]
 
 
 def make_plan(spec: RunSpec, data: DatasetReport, rows: RenderedRows, loaded: LoadedModel) -> Preparation:
@@ -166,23 +209,29 @@ def make_plan(spec: RunSpec, data: DatasetReport, rows: RenderedRows, loaded: Lo
         WorkbenchError: D30, H04, H07.
     """
     machine, shape = machine_of(loaded), _shape_of(spec, loaded)
-    limit = row_limit(spec, [*rows.train.lengths, *rows.validation.lengths], shape, machine)
+    lengths = [*rows.train.lengths, *rows.validation.lengths]
+    limit = row_limit(spec, lengths, shape, machine, _are_documents(rows.train_examples))
     train = _fitted(rows.train, rows.train_examples, limit, spec, loaded)
     validation = _fitted(rows.validation, rows.validation_examples, limit, spec, loaded, may_be_empty=True)
+    left_out = len(lengths) - len(train.rows) - len(validation.rows)
     counts = RowCounts(
         max_length=limit,
         validation_share=rows.share,
-        train_lengths=tuple(train.lengths),
-        train_trained=tuple(train.trained_tokens),
-        validation_lengths=tuple(validation.lengths),
-        left_out=len(rows.train.rows) + len(rows.validation.rows) - len(train.rows) - len(validation.rows),
-        cut=len(train.cut) + len(validation.cut),
+        train_lengths=_as_many(train.lengths, rows.stands_for),
+        train_trained=_as_many(train.trained_tokens, rows.stands_for),
+        validation_lengths=_as_many(validation.lengths, rows.stands_for),
+        left_out=0 if _are_documents(rows.train_examples) else round(left_out * rows.stands_for),
+        cut=round((len(train.cut) + len(validation.cut)) * rows.stands_for),
+        rendered=len(train.rows) + len(validation.rows) if rows.stands_for > 1 else None,
     )
     chosen = plan(spec, counts, shape, machine)
     resolved = chosen.resolve(spec).model_copy(
         update={
             "base_fingerprint": loaded.fingerprint,
             "dataset_sha256": data.info.sha256,
+            "other_data": {
+                each.info.name: OtherData(sha256=each.info.sha256, data=each.options) for each in data.others
+            },
             "data": spec.data.model_copy(update={"format": data.format}),
             "load": LoadSettings(precision=loaded.precision.precision),
             "versions": library_versions(),
@@ -191,6 +240,11 @@ def make_plan(spec: RunSpec, data: DatasetReport, rows: RenderedRows, loaded: Lo
     prompts = typed_prompts(loaded.tokenizer, spec.sample_prompts, data.system_prompt)
     prompts = prompts or usual_prompts(loaded.tokenizer, [*rows.validation_examples, *rows.train_examples])
     return Preparation(resolved, chosen, train.rows, validation.rows, prompts, data.system_prompt)
+
+
+def _as_many(numbers: Sequence[int], stands_for: float) -> tuple[int, ...]:
+    """The numbers, each standing for so many: repeated until there are as many as there would be."""
+    return tuple(numbers) if stands_for == 1 else tuple(np.resize(numbers, round(len(numbers) * stands_for)).tolist())
 
 
 def machine_of(loaded: LoadedModel) -> Machine:
@@ -217,22 +271,27 @@ def _shape_of(spec: RunSpec, loaded: LoadedModel) -> ModelShape:
 
 def _fitted(
     rendered: RenderedSet,
-    examples: list[Example],
+    examples: Sequence[Example],
     limit: Decision,
     spec: RunSpec,
     loaded: LoadedModel,
     *,
     may_be_empty: bool = False,
 ) -> RenderedSet:
-    """The rows within the limit; the set itself where all are."""
-    if max(rendered.lengths, default=0) <= limit.value:
+    """The rows within the limit; the set itself where all are. Documents are packed into blocks of it."""
+    if max(rendered.lengths, default=0) <= limit.value and not _are_documents(examples):
         return rendered
     try:
-        return render_all(loaded.tokenizer, examples, int(limit.value), spec.training.long_rows)
+        return render_all(loaded.tokenizer, examples, int(limit.value), spec.training.long_rows, spec.data)
     except WorkbenchError:
         if may_be_empty:
             return RenderedSet([])
         raise
+
+
+def _are_documents(examples: Sequence[Example]) -> bool:
+    """Whether a data set is one for continued pre-training; its own rows come first."""
+    return len(examples) > 0 and examples[0].kind == "text"
 
 
 def _damage(problems: Iterable[Problem]) -> list[Problem]:

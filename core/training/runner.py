@@ -139,13 +139,6 @@ class Runner:
                 return replace(active.progress.snapshot(), run_id=run_id, name=active.name)
             return self._history.snapshot(run_id)
 
-    def version(self, run_id: str) -> int:
-        """The version that `snapshot` would have; cheap for the run that is going on."""
-        active = self._active
-        if active is not None and active.run_id == run_id:
-            return active.progress.version
-        return self.snapshot(run_id).version
-
     def runs(self) -> list[RunSummary]:
         """All runs, the newest first. A folder that cannot be read is left out and logged."""
         found = []

@@ -11,13 +11,20 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from core.data.datasets import DataOptions
+from core.data.options import DataOptions
 from core.errors import Place, excerpt, refusal
 from core.settings import LoadSettings, MethodSettings, Settings, TrainingSettings
 from core.small_yaml import MAX_BYTES, read_mapping, write_mapping
 from core.workspace import write_bytes
 
 MAX_SAMPLE_PROMPTS = 3
+
+
+class OtherData(Settings):
+    """Another data set that the recipe uses (mixed in, or for validation), as the run found it."""
+
+    sha256: str
+    data: DataOptions = DataOptions()
 
 
 class RunSpec(Settings):
@@ -33,11 +40,17 @@ class RunSpec(Settings):
     dataset: str
     dataset_sha256: str | None = None
     data: DataOptions = DataOptions()
+    other_data: dict[str, OtherData] = Field(default={})
     load: LoadSettings = LoadSettings()
     method: MethodSettings = MethodSettings()
     training: TrainingSettings = TrainingSettings()
     sample_prompts: Annotated[tuple[str, ...], Field(max_length=MAX_SAMPLE_PROMPTS)] = ()
     versions: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Every data set that the run reads."""
+        return (self.dataset, *self.data.other_datasets)
 
     @field_validator("sample_prompts", mode="before")
     @classmethod

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.browser
 
 TABS = {"en": ("Model", "Training", "Parameters", "Chat"), "zh": ("模型", "训练", "参数", "对话")}
 USABLE_S = 3.0  # the target for a cold page
+ANSWER_TOKENS = "64"  # enough to compare two answers; the usual limit is 512
 NOISE = 3.0  # a shared machine may be that much slower
 
 
@@ -61,6 +62,11 @@ def test_a_newcomer_trains_the_starter_on_real_rows_and_compares(
     expect(page.locator("#plot-loss canvas, #plot-loss svg").first).to_be_visible()
     screenshot(page, "training-after-en")
 
+    open_tab(page, "Parameters")
+    longest = page.locator("#sampling-max_new_tokens input[type=number]")
+    longest.fill(ANSWER_TOKENS)
+    longest.blur()
+    open_tab(page, "Training")
     page.locator("#chat-with-it").click()
     expect(page.locator("#chat-columns")).to_contain_text("first-run")
     page.locator("#chat-columns input").click()

@@ -24,7 +24,7 @@ CODE = re.compile(r"(?:[DMHA]\d\d|BUG)_[a-z0-9_]+")
 # Texts that are the same in both languages. `*` stands for a part of a key; the end of the key is compared.
 SAME_IN_CHINESE = ("*.language.*", "*.precision.choice.*", "*.formats.*", "*_example")
 PROPER_NAMES = {"LoRA", "LoRA Workbench", "English", "Hugging Face", "ModelScope", "GGUF"}
-PROPER_NAMES |= {"Top-k", "Top-p", "Min-p", "Alpha", "Dropout"}
+PROPER_NAMES |= {"Top-k", "Top-p", "Min-p", "Alpha", "Dropout", "JSON"}
 UNFILLED = re.compile(r"(?<!\{)\{[a-z_]+\}(?!\})")  # {name}, not the {{name}} of a data file
 
 ERROR_KEYS = sorted({key.split(".")[1] for key in catalogue("en") if key.startswith("errors.")} - NOT_PROBLEMS)

@@ -6,15 +6,14 @@ import json
 import threading
 import weakref
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from core.adapters.store import list_adapters
 from core.chat import engine
-from core.data import datasets
-from core.data.datasets import DataOptions
+from core.data import datasets, library
+from core.data.options import DataOptions
 from core.errors import WorkbenchError
 from core.models import loader
 from core.models.arrival import Cancelled, Report
@@ -37,13 +36,13 @@ def workbench(workspace_with_tiny: Workspace) -> Iterator[Workbench]:
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that were read for a report, as often as they were."""
-    read, original = [], datasets.read_rows
+    read, original = [], library.report
 
-    def counted(file: Path) -> Any:
-        read.append(file.name)
-        return original(file)
+    def counted(info: Any, *args: Any) -> Any:
+        read.append(info.name)
+        return original(info, *args)
 
-    monkeypatch.setattr(datasets, "read_rows", counted)
+    monkeypatch.setattr(library, "report", counted)
     return read
 
 
@@ -126,9 +125,9 @@ def test_an_unchanged_file_is_read_once_for_report_preview_and_plans(
     )
     workbench.load_model("tiny", LoadSettings(precision="fp32"))
     spec = RunSpec.checked({"name": "a", "base": "tiny", "dataset": "rows.jsonl", "training": {"epochs": 1}})
-    report = workbench.dataset_report("rows.jsonl", spec.data)
-    assert workbench.dataset_report("rows.jsonl", DataOptions()) is report
-    assert len(workbench.preview("rows.jsonl", spec.data, 0, 2)) == 2
+    report = workbench.data.report("rows.jsonl", spec.data)
+    assert workbench.data.report("rows.jsonl") is report
+    assert len(workbench.preview("rows.jsonl", 0, 2)) == 2
     hashed.clear()
     plans = [workbench.plan(spec) for _ in range(3)]
     assert plans[0] == plans[1] == plans[2]
@@ -136,18 +135,40 @@ def test_an_unchanged_file_is_read_once_for_report_preview_and_plans(
     assert len([name for name in hashed if name.endswith("rows.jsonl")]) == 1
 
 
-def test_a_changed_file_is_read_again_and_of_three_reports_the_oldest_goes(
+def test_a_changed_file_is_read_again_and_of_many_reports_the_oldest_goes(
     workbench: Workbench, parsed: list[str]
 ) -> None:
     file = workbench.workspace.datasets / "rows.jsonl"
-    assert workbench.dataset_report("rows.jsonl", DataOptions()).rows == 4
+    assert workbench.data.report("rows.jsonl").rows == 4
     file.write_text("\n".join(map(json.dumps, ROWS[:3])), encoding="utf-8")
-    assert workbench.dataset_report("rows.jsonl", DataOptions()).rows == 3
-    for prompt in ("a", "b", "a", "b"):
-        workbench.dataset_report("rows.jsonl", DataOptions(system_prompt=prompt))
-    assert len(parsed) == 4
-    workbench.dataset_report("rows.jsonl", DataOptions())
-    assert len(parsed) == 5
+    assert workbench.data.report("rows.jsonl").rows == 3
+    prompts = [str(number) for number in range(library.KEPT_REPORTS)]
+    for prompt in (*prompts, *prompts):
+        workbench.data.report("rows.jsonl", DataOptions(system_prompt=prompt))
+    assert len(parsed) == 2 + len(prompts)
+    workbench.data.report("rows.jsonl")
+    assert len(parsed) == 3 + len(prompts)
+
+
+def test_rows_are_shown_as_the_model_sees_them_or_as_words_without_one(workbench: Workbench) -> None:
+    (words,) = workbench.preview("rows.jsonl", 1, 1)
+    assert "".join(piece.text for piece in words.pieces) == "user: Who 1?\nassistant: Me.\n"
+    workbench.load_model("tiny", LoadSettings(precision="fp32"))
+    (seen,) = workbench.preview("rows.jsonl", 1, 1)
+    assert "".join(piece.text for piece in seen.pieces if piece.trained).startswith("Me.")
+    assert (seen.line, seen.row, seen.problem, 0 < seen.trained < seen.tokens) == (2, 2, None, True)
+
+
+def test_a_data_set_that_a_run_reads_is_not_deleted(workbench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = RunSpec.checked({"name": "a", "base": "tiny", "dataset": "x", "data": {"validation_dataset": "rows.jsonl"}})
+    monkeypatch.setattr(workbench.runner, "active", lambda: "run-1")
+    monkeypatch.setattr(workbench.runner, "spec", lambda run_id: spec)
+    monkeypatch.setattr(workbench, "snapshot", lambda run_id: type("Run", (), {"name": "a"}))
+    with pytest.raises(WorkbenchError, match="A04"):
+        workbench.delete_dataset("rows.jsonl")
+    monkeypatch.setattr(workbench.runner, "active", lambda: None)
+    workbench.delete_dataset("rows.jsonl")
+    assert workbench.data.list() == []
 
 
 def test_a_spec_for_other_data_is_not_planned(workbench: Workbench) -> None:

@@ -25,6 +25,7 @@ import orjson
 import pytest
 
 from core.chat import conversations as talk
+from core.data.datasets import CARDS
 from core.errors import WorkbenchError
 from core.models.loader import load
 from core.settings import LoadSettings
@@ -38,12 +39,20 @@ BAD = [None, float("nan"), True, "", "../../x", "x" * 10_000, ["../x", 5], {"a":
 # The only functions of the page that are not guarded: they choose and switch the language, call nothing of the
 # workbench and take any value (`notices.language_of`, `page.preferred_language`).
 UNGUARDED = {"_wire_language.<locals>.choose", "_wire_language.<locals>.<lambda>"}
+KEPT_FILES = ("rows.jsonl",)
 YIELDS = 3  # of an answer: then the browser goes away, which cancels it
 GOOD = {
     "model-name": "tiny",
     "adapter-name": "judge",
     "adapter-new-name": "../x",
     "dataset-name": "rows.jsonl",
+    "dataset-filled": "rows.jsonl",
+    "mapping-paths": '["prompt", "completion"]',
+    "row-editor-row": '{"row": 1, "messages": [{"role": "user", "content": "Who?"}]}',
+    "changed-rows": 1,
+    "preview-search": "who",
+    "preview-line": 2,
+    "data-new-name": "../x",
     "run-name": "first",
     "chat-columns": ["", "judge"],
     "chat-message": "Hello",
@@ -67,6 +76,11 @@ class Handler:
         return f"{plain.__module__}.{plain.__qualname__}"
 
     @property
+    def unit(self) -> Any:
+        """The fields of the data form that it saves, if it does."""
+        return self.function.keywords.get("unit") if isinstance(self.function, partial) else None
+
+    @property
     def event(self) -> Any:
         """The kind of event data that it takes after the language, if any."""
         return inspect.signature(self.entry.fn).parameters.get("event")
@@ -81,12 +95,12 @@ class Scene:
     notices: list[str]
 
     def handlers(self) -> list[Handler]:
-        """One of each function; the four panes share theirs."""
+        """One of each function; the four panes share theirs, each unit of the data form has its own."""
         found = {}
         for entry in self.page.fns.values():
             if entry.fn and _is_guarded(entry.fn):
                 handler = Handler(entry, inspect.getclosurevars(entry.fn).nonlocals["handler"])
-                found.setdefault((handler.name, len(entry.inputs)), handler)
+                found.setdefault((handler.name, len(entry.inputs), handler.unit), handler)
         return list(found.values())
 
     def values(self, handler: Handler) -> list[Any]:
@@ -99,7 +113,13 @@ class Scene:
         return GOOD.get(component.elem_id or "", component.value)
 
     def restore(self) -> None:
-        """What a handler may have taken away is there again."""
+        """What a handler may have taken away or changed is there again."""
+        folder = self.workbench.workspace.datasets
+        for file in folder.glob("*"):
+            if file.name == CARDS or file.name not in KEPT_FILES:
+                shutil.rmtree(file) if file.is_dir() else file.unlink()
+        if not (folder / "rows.jsonl").exists():
+            write_rows(folder)
         file = self.workbench.workspace.state / "conversations" / f"{self.conversation.id}.json"
         kept = self.conversation.model_dump_json(indent=1).encode()
         if not file.exists() or file.read_bytes() != kept:
@@ -129,6 +149,11 @@ class Scene:
         return list(self.bugs)
 
 
+def write_rows(folder: Path) -> None:
+    rows = ['{"prompt": "Who?", "completion": "{{name}}"}'] * 4
+    (folder / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def scene(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     from transformers import AutoModelForCausalLM
@@ -137,8 +162,7 @@ def scene(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     workspace.create()
     shutil.copytree(tiny_model_dir, workspace.models / "tiny")
     save_random_adapter(AutoModelForCausalLM.from_pretrained(tiny_model_dir), workspace.adapters / "judge", 1)
-    rows = ['{"prompt": "Who?", "completion": "{{name}}"}'] * 4
-    (workspace.datasets / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    write_rows(workspace.datasets)
     with Workbench(workspace) as workbench, _nothing_goes_out():
         page = asyncio.run(_built(workbench))
         said = talk.add_turn(workbench.conversations.new(model="tiny"), "Hello")
@@ -242,7 +266,7 @@ def test_what_a_browser_kept_may_be_anything(scene: Scene, bad: Any) -> None:
 @pytest.mark.parametrize("data", [None, [], "x", {}, {"row_value": [["x"]]}, {"index": [0, "x"], "row_value": []}])
 def test_event_data_may_be_anything(scene: Scene, data: Any) -> None:
     handlers = [handler for handler in scene.handlers() if handler.event]
-    assert len(handlers) == 3  # two tables, the edited message
+    assert len(handlers) == 5  # two tables, the edited message, buttons of problems and of rows
     for handler in handlers:
         values = scene.values(handler)
         assert scene.bugs_of(handler, [values[0], gr.EventData(None, data), *values[1:]]) == []

@@ -18,6 +18,7 @@ import pytest
 
 import app
 from core.chat import conversations as talk
+from core.data.datasets import list_datasets
 from core.settings import LoadSettings
 from core.workbench import Workbench
 from core.workspace import Workspace
@@ -173,7 +174,7 @@ def test_no_file_of_the_machine_is_served(server: Server, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", f"{ROOT}/README.md", "http://127.0.0.1:1/rows.jsonl", "{data}/x"])
-@pytest.mark.parametrize("function", ["add_dataset", "import_preset", "show_details", "restore"])
+@pytest.mark.parametrize("function", ["add_datasets", "import_preset", "show_details", "restore"])
 def test_no_file_of_the_machine_is_taken_for_an_upload(server: Server, function: str, path: str) -> None:
     named = path.replace("{data}", str(server.workspace.root))
     sent = {"path": named, "meta": {"_type": "gradio.FileData"}}
@@ -188,7 +189,9 @@ def test_an_uploaded_file_of_another_kind_is_refused(server: Server) -> None:
     path = Path(answer.json()[0])
     assert path.is_relative_to(server.workspace.state / "browser-files")
     sent = {"path": str(path), "orig_name": "../../x.py", "meta": {"_type": "gradio.FileData"}}
-    assert not server.call(server.functions["add_dataset"], ["en", sent])["success"]
+    told = server.call(server.functions["add_datasets"], ["en", [sent]])
+    assert "D38" in str(told["data"])
+    assert [info.name for info in list_datasets(server.workspace)] == ["rows.jsonl"]
 
 
 # ---- nonsense ----
@@ -218,13 +221,13 @@ def test_a_body_that_is_no_call_is_a_bad_request(server: Server, body: bytes) ->
 
 
 @pytest.mark.parametrize("data", [[], ["en"], [{"a": 1}, ["x"]], ["en", None], ["zh", True, 5, "more"]])
-@pytest.mark.parametrize("function", ["apply_adapter", "rename_adapter", "add_dataset", "start_gguf"])
+@pytest.mark.parametrize("function", ["apply_adapter", "rename_adapter", "add_datasets", "start_gguf"])
 def test_missing_additional_and_wrong_values_get_a_refusal_with_its_code(
     server: Server, function: str, data: list[Any]
 ) -> None:
     told = server.call(server.functions[function], data)
     if told["success"]:
-        assert function == "add_dataset"  # without a file it does nothing
+        assert function == "add_datasets"  # without a file it does nothing
         assert data[1] is None
     else:
         assert told["error"].startswith(("A", "D", "H", "M", "<b>A26"))
@@ -275,8 +278,8 @@ def test_a_name_that_leads_elsewhere_is_refused_everywhere(
 
 def test_a_data_set_that_leads_elsewhere_is_refused(server: Server) -> None:
     for name in NAMES[:-1]:
-        told = server.call(server.functions["show_dataset"], ["en", "", name, "auto", "", False, *[""] * 6])
-        assert "A03" in told["data"][0]
+        told = server.call(server.functions["choose"], ["en", name, ""])
+        assert "A03" in str(told["data"] or told["error"])
 
 
 # ---- starting ----

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from core.data.conversation import Example
-from core.data.datasets import DataOptions, DatasetInfo, DatasetReport
-from core.data.rendering import Piece
+from core.data.options import DataOptions
 from core.errors import Problem, WorkbenchError, refusal
 from core.i18n import LANGUAGES, Language
 from core.settings import MethodSettings, TrainingSettings, fields_of
@@ -18,17 +15,14 @@ from core.training.history import RunSummary
 from core.training.plan import Plan
 from core.training.progress import Snapshot, Status
 from core.training.spec import RunSpec
-from core.workbench import ModelStatus, PreviewRow, Workbench
+from core.workbench import ModelStatus
 from core.workspace import Workspace
+from tests.webui.data_scene import NAME, StandInData
 from tests.webui.test_model_tab import BF16
 from tests.webui.test_views import PLAN, SNAPSHOT
-from webui import dataset_panel, live_panel, run_panel, run_views, training_tab
+from webui import live_panel, run_panel, run_views, training_tab
 
-EXAMPLES = tuple(
-    Example(({"role": "user", "content": "hi"}, {"role": "assistant", "content": "{{name}}"}), line)
-    for line in range(1, 9)
-)
-DATA = ["name\nauthor", "rows.jsonl", "auto", "", False, "Momo", "", "", "", "", ""]
+DATA = [NAME]
 
 
 def form(**changes: Any) -> list[Any]:
@@ -39,40 +33,24 @@ def form(**changes: Any) -> list[Any]:
     return list({**head, **values, **changes}.values())
 
 
+def shown_plan(workbench: Any, *values: Any) -> list[Any]:
+    """The last answer of `show_plan`."""
+    *_, last = run_panel.show_plan(workbench, "en", *values)
+    return last
+
+
 @dataclass
-class StandIn:
+class StandIn(StandInData):
     """What the handlers call of a workbench, with what they asked for in `calls`."""
 
-    workspace: Workspace
+    workspace: Workspace = None  # type: ignore[assignment]
     status: ModelStatus | None = field(
         default_factory=lambda: ModelStatus("m", BF16, None, "f", 512, 1, 0.5, 0.8, (), ())
     )
     active: str | None = None
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     refused: WorkbenchError | None = None
-    placeholders: tuple[str, ...] = ("name", "author")
     calls: list[tuple[Any, ...]] = field(default_factory=list)
-
-    def model_status(self) -> ModelStatus | None:
-        return self.status
-
-    def datasets(self) -> list[DatasetInfo]:
-        return [DatasetInfo("rows.jsonl", Path("rows.jsonl"), 100)]
-
-    def add_dataset(self, source: Path, original_name: str) -> DatasetInfo:
-        self.calls.append(("add", source.name, original_name))
-        return DatasetInfo("rows.jsonl", source, 100)
-
-    def dataset_report(self, name: str, options: DataOptions) -> DatasetReport:
-        if self.refused:
-            raise self.refused
-        info = self.datasets()[0]
-        placeholders = dict.fromkeys(self.placeholders, 8)
-        return DatasetReport(info, "messages", {"messages": 8}, 8, EXAMPLES, (), placeholders)
-
-    def preview(self, name: str, options: DataOptions, start: int, count: int) -> list[PreviewRow]:
-        self.calls.append(("preview", start, count, dict(options.placeholders)))
-        return [PreviewRow(example.line, (Piece("x", True, 1),)) for example in EXAMPLES[start : start + count]]
 
     def check_adapter_name(self, name: str) -> Problem | None:
         return Problem("D42_name_empty") if name == "taken" else None
@@ -122,83 +100,7 @@ class StandIn:
 
 @pytest.fixture
 def workbench(workspace: Workspace) -> Any:
-    return StandIn(workspace)
-
-
-# ---- data ----
-
-
-def test_blanks_that_are_filled_in_go_to_the_rows_by_name() -> None:
-    name, options = dataset_panel.options_from(DATA[0], DATA[1:])
-    assert name == "rows.jsonl"
-    assert options == DataOptions(placeholders={"name": "Momo"})
-
-
-@pytest.mark.parametrize("index", [3, 4, 5])
-def test_a_value_that_no_form_can_hold_is_refused_with_its_code(index: int) -> None:
-    with pytest.raises(WorkbenchError) as refused:
-        dataset_panel.options_from(DATA[0], [*DATA[1:index], 3.5, *DATA[index + 1 :]])
-    assert refused.value.code == "H01"
-
-
-def test_a_data_set_shows_its_report_first_rows_and_a_field_for_each_blank(workbench: Any) -> None:
-    report, preview, pager, row, names, group, *fields = dataset_panel.show_dataset(workbench, "en", *DATA)
-    assert "OpenAI messages" in report
-    assert preview.count("<figure") == dataset_panel.PREVIEW_ROWS
-    assert (pager["visible"], row, names, group["visible"]) == (True, 1, "name\nauthor", True)
-    assert [field["visible"] for field in fields] == [True, True, False, False, False, False]
-    assert "author" in fields[1]["label"]
-
-
-def test_blanks_beyond_the_fields_are_named_with_the_way_to_fill_them(workbench: Any) -> None:
-    workbench.placeholders = tuple(f"blank{number}" for number in range(8))
-    report, _, _, _, names, _, *fields = dataset_panel.show_dataset(workbench, "en", *DATA)
-    assert all(part in report for part in ("2 more blanks", "blank6, blank7", "data.placeholders"))
-    assert "blank6" not in names
-    assert len(fields) == dataset_panel.MAX_PLACEHOLDERS
-
-
-@pytest.mark.parametrize("name", ["a.exe", "a.xlsx", "a.png"])
-def test_a_kind_of_file_that_is_not_read_is_refused_by_the_core(
-    workspace: Workspace, tmp_path: Path, name: str
-) -> None:
-    (tmp_path / name).write_bytes(b"MZ")
-    with Workbench(workspace) as workbench, pytest.raises(WorkbenchError) as refused:
-        dataset_panel.add_dataset(workbench, "en", str(tmp_path / name))
-    assert refused.value.code == "D38"
-    assert name in refused.value.describe()
-
-
-def test_a_file_that_cannot_be_read_shows_why_in_place_of_a_report(workbench: Any) -> None:
-    workbench.refused = refusal("D42_name_empty")
-    report, preview, *_ = dataset_panel.show_dataset(workbench, "en", *DATA)
-    assert "D42" in report
-    assert preview == ""
-
-
-@pytest.mark.parametrize(
-    ("row", "start"), [(4, 3), (1, 0), (0, 0), (-7, 0), (None, 0), ("x", 0), (float("nan"), 0), (1e300, 0)]
-)
-def test_any_row_number_shows_rows_that_there_are(workbench: Any, row: Any, start: int) -> None:
-    dataset_panel.show_page(workbench, "en", row, *DATA)
-    assert workbench.calls == [("preview", start, dataset_panel.PREVIEW_ROWS, {"name": "Momo"})]
-
-
-def test_the_pager_goes_forth_and_back_by_a_page(workbench: Any) -> None:
-    assert dataset_panel.show_next(workbench, "en", 1, *DATA)[0] == 4
-    assert dataset_panel.show_previous(workbench, "en", 4, *DATA)[0] == 1
-
-
-def test_an_upload_is_taken_in_and_chosen(workbench: Any) -> None:
-    choice, box = dataset_panel.add_dataset(workbench, "en", "/cache/ab12/rows.jsonl")
-    assert workbench.calls == [("add", "rows.jsonl", "rows.jsonl")]
-    assert choice["value"] == "rows.jsonl"
-    assert box is None
-
-
-def test_a_choice_that_is_still_there_is_not_touched_by_a_refresh(workbench: Any) -> None:
-    assert "value" not in dataset_panel.show_datasets(workbench, "en", "rows.jsonl")
-    assert dataset_panel.show_datasets(workbench, "en", "gone")["value"] is None
+    return StandIn(workspace=workspace)
 
 
 # ---- run ----
@@ -206,7 +108,7 @@ def test_a_choice_that_is_still_there_is_not_touched_by_a_refresh(workbench: Any
 
 def test_the_form_becomes_a_spec_and_what_is_empty_stays_automatic() -> None:
     values = [*DATA, *form(rank=8.0, learning_rate=1e-3, prompts="Who?\n\n Why? ", activation_checkpointing="on")]
-    spec = run_panel.spec_from("m", "bf16", values)
+    spec = run_panel.spec_from("m", "bf16", DataOptions(placeholders={"name": "Momo"}), values)
     assert (spec.name, spec.base, spec.dataset, spec.load.precision) == ("first", "m", "rows.jsonl", "bf16")
     assert (spec.method.rank, spec.training.learning_rate, spec.training.epochs) == (8, 1e-3, None)
     assert spec.training.activation_checkpointing is True
@@ -217,7 +119,7 @@ def test_the_form_becomes_a_spec_and_what_is_empty_stays_automatic() -> None:
 def test_every_wrong_value_of_the_form_is_named_at_once() -> None:
     wrong = {"rank": 0, "learning_rate": float("nan"), "epochs": True, "seed": "abc"}
     with pytest.raises(WorkbenchError) as refused:
-        run_panel.spec_from("m", "bf16", [*DATA, *form(**wrong)])
+        run_panel.spec_from("m", "bf16", DataOptions(), [*DATA, *form(**wrong)])
     fields = {problem.place.field for problem in refused.value.problems}
     assert {field.rpartition(".")[2] for field in fields} >= set(wrong)
     assert refused.value.code == "H01"
@@ -228,36 +130,39 @@ def test_every_wrong_value_of_the_form_is_named_at_once() -> None:
     [
         ({"status": None}, "Load a model first"),
         ({"dataset": None}, "Choose a data set"),
+        ({"checking": True}, "the data is being checked"),
         ({"name": " "}, "Type a name"),
         ({"name": "taken"}, "Type a name"),
         ({"active": "run-1"}, "A run is in progress"),
+        ({"refused": True}, "see the plan"),
         ({}, "Start training"),
     ],
 )
 def test_start_says_what_is_missing(workbench: Any, changes: dict[str, Any], words: str) -> None:
     workbench.status = changes.get("status", workbench.status)
     workbench.active = changes.get("active")
-    data = [DATA[0], changes.get("dataset", "rows.jsonl"), *DATA[2:]]
-    _, button, _ = run_panel.show_plan(workbench, "en", *data, *form(name=changes.get("name", "first")))
+    workbench.data.running = changes.get("checking", False)
+    data = changes.get("dataset", NAME)
+    button, _ = run_panel.check_name(workbench, "en", changes.get("name", "first"), data, changes.get("refused", False))
     assert words in button["value"]
 
 
 def test_a_plan_needs_no_name(workbench: Any) -> None:
-    card, *_ = run_panel.show_plan(workbench, "en", *DATA, *form(name=None))
+    card, *_ = shown_plan(workbench, *DATA, *form(name=None))
     assert "2 × 4 = batch of 8" in card
     assert workbench.calls == [("plan", "adapter")]
 
 
 def test_settings_that_make_no_run_are_explained_in_the_plan_and_not_in_a_toast(workbench: Any) -> None:
-    card, button, _ = run_panel.show_plan(workbench, "en", *DATA, *form(rank=-1))
+    card, refused, *_ = shown_plan(workbench, *DATA, *form(rank=-1))
     assert "H01" in card
-    assert "see the plan" in button["value"]
+    assert refused is True
 
 
 def test_the_name_is_checked_while_it_is_typed(workbench: Any) -> None:
-    assert "D42" in run_panel.check_name(workbench, "en", "taken", "rows.jsonl")[1]
-    assert "is free" in run_panel.check_name(workbench, "en", " first ", "rows.jsonl")[1]
-    assert run_panel.check_name(workbench, "en", None, None)[0]["variant"] == "secondary"
+    assert "D42" in run_panel.check_name(workbench, "en", "taken", NAME, False)[1]
+    assert "is free" in run_panel.check_name(workbench, "en", " first ", NAME, False)[1]
+    assert run_panel.check_name(workbench, "en", None, None, False)[0]["variant"] == "secondary"
 
 
 def test_reset_brings_back_the_declared_defaults(workbench: Any) -> None:
@@ -266,11 +171,33 @@ def test_reset_brings_back_the_declared_defaults(workbench: Any) -> None:
     assert values == form()[1:]
 
 
-def test_the_whole_form_is_drawn_anew_in_one_answer(workbench: Any) -> None:
-    datasets, advanced, report, *_ = training_tab.show_form(workbench, "en", *DATA, *form(), "advanced")
-    assert datasets["choices"] == ["rows.jsonl"]
+def test_the_recipe_of_a_run_is_the_servers(workbench: Any) -> None:
+    workbench.data.options = DataOptions(fixes=("trim_text",))
+    live_panel.start(workbench, "en", *DATA, *form())
+    assert workbench.calls[0][1].data.fixes == ("trim_text",)
+
+
+def test_a_length_that_loses_every_answer_comes_with_the_one_that_fits(workbench: Any) -> None:
+    workbench.refused = refusal("D30_all_too_long", percent=100, limit=192, needed=400, longest=480)
+    card, refused, fit, length = shown_plan(workbench, *DATA, *form(max_length=192))
+    assert "D30" in card
+    assert (refused, fit["visible"], length) == (True, True, 480)
+    assert "480 tokens" in fit["value"]
+    assert run_panel.fit_length(workbench, "en", length) == 480
+    workbench.status = replace(workbench.status, max_length=450)  # the model takes no more
+    assert shown_plan(workbench, *DATA, *form(max_length=192))[3] == 450
+    workbench.refused = None
+    assert shown_plan(workbench, *DATA, *form())[2]["visible"] is False
+
+
+def test_the_whole_tab_is_drawn_anew_in_one_answer(workbench: Any) -> None:
+    datasets, advanced, report, *_ = training_tab.show_tab(workbench, "en", NAME, "advanced", "")
+    assert datasets["choices"] == [NAME, "other.jsonl"]
     assert advanced["visible"] is True
     assert "OpenAI messages" in report
+    gone, _, report, *_ = training_tab.show_tab(workbench, "en", "gone", "simple", "")
+    assert gone["value"] is None
+    assert "Choose a data set" in report
 
 
 # ---- live ----
@@ -387,7 +314,6 @@ def test_a_saved_form_comes_back_but_not_a_data_set_that_is_gone(workbench: Any)
 
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_every_answer_of_the_handlers_has_words_in_both_languages(workbench: Any, lang: Language) -> None:
-    dataset_panel.show_dataset(workbench, lang, *DATA)
-    dataset_panel.show_dataset(workbench, lang, *[None] * len(DATA[:2]), "auto", "", False, *[""] * 6)
-    run_panel.show_plan(workbench, lang, *DATA, *form())
+    assert list(run_panel.show_plan(workbench, lang, *DATA, *form()))
+    assert list(run_panel.show_plan(workbench, lang, None, *form()))
     live_panel.start(workbench, lang, *DATA, *form())

@@ -10,8 +10,6 @@ import pytest
 
 from core.adapters.card import AdapterCard
 from core.adapters.store import AdapterInfo
-from core.data.datasets import DatasetInfo, DatasetReport
-from core.data.rendering import Piece
 from core.errors import Place, Problem, refusal
 from core.i18n import LANGUAGES, Language
 from core.models.catalog import ModelInfo
@@ -22,8 +20,8 @@ from core.training.estimate import MemoryEstimate
 from core.training.plan import Plan, Reason
 from core.training.progress import LogLine, Sample, Snapshot, Status
 from core.training.spec import RunSpec
-from core.workbench import ModelStatus, PreviewRow
-from webui import charts, dataset_views, model_views, run_views, views
+from core.workbench import ModelStatus
+from webui import charts, model_views, run_views, views
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 PLAN = Plan(
@@ -205,38 +203,6 @@ def test_a_gated_repository_that_does_not_fit_says_both() -> None:
     assert all(part in shown for part in ("gated", "HF_TOKEN", "5.0 GB", "1.0 GB", "apache-2.0", "does not fit"))
 
 
-def test_learned_text_is_marked_by_an_element_and_not_by_colour_alone() -> None:
-    pieces = (Piece("ask ", False, 1), Piece("ans", True, 2), Piece("wer{{name}}", True, 3), Piece(HOSTILE, False, 4))
-    shown = dataset_views.preview([PreviewRow(7, pieces)], "en", model_loaded=True)
-    assert '<mark class="wb-trained">answer&#123;&#123;name&#125;&#125;</mark>' in shown
-    assert '<span class="wb-untrained">ask </span>' in shown
-    assert "Line 7 · 4 tokens, 2 learned" in shown
-    assert "img" not in Tags(shown).names
-
-
-def test_a_row_without_end_is_cut_in_the_preview() -> None:
-    shown = dataset_views.preview([PreviewRow(1, (Piece("x" * 100_000, True, 1),))], "en", model_loaded=True)
-    assert len(shown) < 2 * dataset_views.PREVIEW_CHARACTERS
-
-
-@pytest.mark.parametrize(
-    ("problems", "kind"),
-    [
-        ((), "wb-good"),
-        ((Problem("D42_name_empty", severity="warning"),), "wb-warning"),
-        ((Problem("D42_name_empty"),), "wb-bad"),
-    ],
-)
-def test_a_report_says_whether_the_data_can_be_used(problems: tuple[Problem, ...], kind: str) -> None:
-    from core.data.conversation import Example
-
-    info = DatasetInfo(HOSTILE, Path("rows.jsonl"), 10)
-    report = DatasetReport(info, "alpaca", {"alpaca": 1}, 1, (Example((), 1),), problems)
-    shown = dataset_views.dataset_report(report, "en")
-    assert f'class="wb-card {kind}"' in shown
-    assert "img" not in Tags(shown).names
-
-
 def test_the_plan_card_shows_the_batch_as_a_product_and_every_reason() -> None:
     shown = run_views.plan_card(PLAN, SPEC, "en")
     assert "2 × 4 = batch of 8" in shown
@@ -316,8 +282,7 @@ def test_models_adapters_and_refusals_can_be_drawn_in_both_languages(lang: Langu
     assert "/data/loras/a" in model_views.adapter_details(adapter(), lang)
     error = refusal("D42_name_empty")
     assert run_views.plan_refused(error, lang)
-    assert dataset_views.dataset_refused(error, lang)
     assert run_views.name_check(error.problems[0], "x", lang)
     assert "x" in run_views.name_check(None, "x", lang)
-    for missing in ("model", "data", "name", "running"):
+    for missing in ("model", "data", "checking", "planning", "name", "running"):
         assert run_views.plan_missing(missing, lang)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from core.data.conversation import Example, Message
+from core.data.options import DataOptions
 from core.data.rendering import (
     NOT_TRAINED,
     Rendered,
@@ -21,6 +22,7 @@ from core.data.rendering import (
     render_prompt,
 )
 from core.errors import WorkbenchError
+from core.jobs import Cancelled
 from tests.conftest import CHATML
 
 GENERATION = (
@@ -383,6 +385,114 @@ def test_answers_are_over_at_the_templates_end_of_turn_token_and_at_the_eos(tiny
     assert end_of_turn_ids(tiny_tokenizer) == [tiny_tokenizer.eos_token_id]
     tiny_tokenizer.eos_token = "<|endoftext|>"
     assert tiny_tokenizer.convert_ids_to_tokens(end_of_turn_ids(tiny_tokenizer)) == ["<|im_end|>", "<|endoftext|>"]
+
+
+def untrained(message: Message) -> Message:
+    return {**message, "trained": False}
+
+
+THREE = CONVERSATIONS["three turns"]
+
+
+@pytest.mark.parametrize(
+    ("template", "messages", "options", "trained"),
+    [
+        (CHATML, THREE, {}, ["I am tiny.", "A model.", "我是小模型😀"]),
+        (CHATML, THREE, {"answers": "last"}, ["我是小模型😀"]),
+        (CHATML, (THREE[0], untrained(THREE[1]), *THREE[2:]), {}, ["A model.", "我是小模型😀"]),
+        (CHATML, (*THREE[:5], untrained(THREE[5])), {}, ["I am tiny.", "A model."]),
+        (CHATML, (*THREE[:5], untrained(THREE[5])), {"answers": "last"}, ["A model."]),
+        (BOS, THREE, {"answers": "last"}, ["我是小模型😀"]),
+        (SYSTEM_IN_LAST_QUESTION, CONVERSATIONS["system and two turns"], {"answers": "last"}, [" A model."]),
+    ],
+)
+def test_which_answers_are_learned_can_be_chosen(
+    tiny_tokenizer: Any, template: str, messages: tuple[Message, ...], options: dict[str, Any], trained: list[str]
+) -> None:
+    tokenizer = with_template(tiny_tokenizer, template)
+    (row,) = render_example(tokenizer, Example(messages, 1), DataOptions(**options))
+    assert trained_runs(tokenizer, row) == [f"{answer}<|im_end|>" for answer in trained]
+    whole = render_example(tokenizer, Example(said(*(each["content"] for each in THREE)), 1))[0]
+    assert template != CHATML or row.input_ids == whole.input_ids[: len(row.input_ids)], "only the labels differ"
+    assert row.labels[-1] != NOT_TRAINED, "what follows the last learned answer is left out"
+
+
+def test_rows_of_answers_that_are_only_context_are_left_out(tiny_tokenizer: Any) -> None:
+    tokenizer = with_template(tiny_tokenizer, THINKING_DROPPED)
+    asked, thought, again, answer = CONVERSATIONS["thoughts"]
+    (row,) = render_example(tokenizer, Example((asked, untrained(thought), again, answer), 1))
+    assert trained_runs(tokenizer, row) == ["<think>\nme\n</think>\n\nA model.<|im_end|>"]
+
+
+def test_a_conversation_of_which_nothing_is_learned_is_refused_with_its_place(tiny_tokenizer: Any) -> None:
+    with pytest.raises(WorkbenchError) as caught:
+        render_example(tiny_tokenizer, Example((*said("a"), untrained(said("a", "b")[1])), 7, file="part.jsonl"))
+    problem = caught.value.problems[0]
+    assert (problem.key, problem.place.file, problem.place.line) == ("D27_nothing_learned", "part.jsonl", 7)
+    assert "weight" in problem.describe().fix
+
+
+def test_the_prompt_can_be_learned_too_but_not_what_is_only_context(tiny_tokenizer: Any) -> None:
+    (row,) = render_example(tiny_tokenizer, Example(THREE, 1), DataOptions(train_prompt=True))
+    assert row.labels == row.input_ids
+    messages = (THREE[0], untrained(THREE[1]), *THREE[2:])
+    (row,) = render_example(tiny_tokenizer, Example(messages, 1), DataOptions(train_prompt=True))
+    context = [token for token, label in zip(row.input_ids, row.labels, strict=True) if label == NOT_TRAINED]
+    assert tiny_tokenizer.decode(context) == "I am tiny.<|im_end|>"
+
+
+def test_what_a_template_writes_before_the_part_it_marks_is_not_learned(tiny_tokenizer: Any) -> None:
+    opened = GENERATION.replace("{% generation %}", "{{ 'A: ' }}{% generation %}")
+    tokenizer = with_template(tiny_tokenizer, opened)
+    messages = CONVERSATIONS["system and two turns"]
+    (row,) = render_example(tokenizer, Example(messages, 1))
+    assert trained_runs(tokenizer, row) == ["Yes?<|im_end|>", "A model.<|im_end|>"]
+    text = tokenizer.apply_chat_template(list(messages), tokenize=False)
+    assert tokenizer.decode(row.input_ids) == text.removesuffix("\n")
+    prompt = render_prompt(tokenizer, messages[:2])
+    assert row.input_ids[: len(prompt)] == prompt
+
+
+@pytest.mark.parametrize(
+    ("thinking", "answer"), [("keep", CONVERSATIONS["thoughts"][3]["content"]), ("drop", "A model.")]
+)
+def test_thoughts_are_kept_or_dropped(tiny_tokenizer: Any, thinking: Any, answer: str) -> None:
+    options = DataOptions(thinking=thinking)
+    (row,) = render_example(tiny_tokenizer, Example(CONVERSATIONS["thoughts"], 1), options)
+    assert trained_runs(tiny_tokenizer, row)[-1] == f"{answer}<|im_end|>"
+    apart: Message = {"role": "assistant", "content": "A model.", "reasoning_content": "me"}
+    (same,) = render_example(tiny_tokenizer, Example((*CONVERSATIONS["thoughts"][:3], apart), 1), options)
+    assert same == row, "a thought in a field of its own is written as most models write it"
+
+
+def test_half_characters_are_rendered_as_question_marks(tiny_tokenizer: Any) -> None:
+    (row,) = render_example(tiny_tokenizer, Example(said("a \ud800", "b \udfff"), 1))
+    assert trained_text(tiny_tokenizer, row) == "b ?<|im_end|>"
+
+
+def test_whoever_watches_is_told_how_far_it_is_and_can_end_it(tiny_tokenizer: Any) -> None:
+    told: list[int] = []
+    examples = (Example(said("a", "b"), line) for line in range(1, 501))
+
+    def watch(done: int) -> bool:
+        told.append(done)
+        return done < 200
+
+    with pytest.raises(Cancelled):
+        render_all(tiny_tokenizer, examples, report=watch)
+    assert told == [0, 100, 200]
+    assert next(examples).line == 202, "rows are taken as they come"
+
+
+def test_a_template_that_hides_where_the_answer_is_is_refused(tiny_tokenizer: Any) -> None:
+    tokenizer = with_template(
+        tiny_tokenizer,
+        "{% if add_generation_prompt %}ask{% else %}{{ messages | length }}{{ messages[-1]['content'] | length }}"
+        "{{ messages[-1]['content'] }}{% endif %}",
+    )
+    with pytest.raises(WorkbenchError) as caught:
+        render_example(tokenizer, Example(said("a", "b"), 3))
+    assert (caught.value.key, caught.value.problems[0].place.line) == ("D28_answer_not_found", 3)
 
 
 @every_conversation

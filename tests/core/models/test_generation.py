@@ -65,6 +65,15 @@ def test_greedy_equals_the_librarys_generate_token_by_token(tiny_model: Any, pro
     assert alone(tiny_model, GenerationRequest(prompt, GREEDY)) == expected
 
 
+def test_the_output_layer_reads_one_contiguous_position_a_row(tiny_model: Any) -> None:
+    """Of a slice, `matmul` copies the output layer for every row first: half a second a prompt on the starter model."""
+    seen: list[tuple[bool, int]] = []
+    head = tiny_model.get_output_embeddings()
+    head.register_forward_pre_hook(lambda module, args: seen.append((args[0].is_contiguous(), args[0].shape[1])))
+    list(decode(tiny_model, NO_END, 0, [GenerationRequest(prompt, GREEDY) for prompt in PROMPTS]))
+    assert set(seen) == {(True, 1)}
+
+
 @pytest.mark.parametrize("changes", [{"repetition_penalty": 1.4}, {"no_repeat_ngram_size": 2}])
 def test_penalties_equal_the_librarys(tiny_model: Any, changes: dict[str, Any]) -> None:
     ids = torch.tensor([PROMPTS[1]])

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
+from core.chat.sampling import model_defaults
 from core.errors import WorkbenchError
 from core.models import loader, memory
 from core.models.catalog import ModelInfo, inspect
@@ -173,12 +174,15 @@ def test_a_model_without_a_template_gets_a_built_in_one(tiny_copy: Path) -> None
     assert loaded.tokenizer.chat_template
 
 
-def test_sampling_defaults_are_the_models_own_where_they_are_in_range(tiny_copy: Path) -> None:
+def test_sampling_defaults_are_the_models_own_as_they_are_stated(tiny_copy: Path) -> None:
     edit_json(
         tiny_copy / "generation_config.json",
-        {"do_sample": True, "temperature": 0.6, "top_p": 7, "top_k": 20, "min_p": None, "repetition_penalty": "1"},
+        {"do_sample": True, "temperature": 0, "top_p": 7, "top_k": 20, "min_p": None, "transformers_version": "5"},
     )
-    assert load(inspect(tiny_copy), FP32).generation_defaults == {"do_sample": True, "temperature": 0.6, "top_k": 20}
+    stated = load(inspect(tiny_copy), FP32).generation_defaults
+    assert stated == {"do_sample": True, "temperature": 0, "top_p": 7, "top_k": 20}
+    taken = model_defaults(stated)
+    assert (taken.settings.do_sample, taken.settings.top_k, taken.ignored) == (False, 20, ("top_p: 7",))
 
 
 def set_value(name: str, value: float) -> Any:

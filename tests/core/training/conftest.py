@@ -26,6 +26,11 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def _short_answers(short_sample_answers: None) -> None:
+    """For every run of these tests."""
+
+
 COLORS = ["red", "blue", "green", "white", "black", "pink", "grey", "gold"]
 
 
@@ -80,14 +85,6 @@ def place(workspace_with_tiny: Workspace) -> Workspace:
     """A data directory with the tiny model and 20 rows."""
     write_rows(workspace_with_tiny, 20)
     return workspace_with_tiny
-
-
-@pytest.fixture(autouse=True)
-def short_sample_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tiny model never ends an answer by itself; a few tokens of it show as much as many."""
-    from core.training import samples
-
-    monkeypatch.setattr(samples, "SAMPLE_TOKENS", 4)
 
 
 @pytest.fixture

@@ -1,0 +1,82 @@
+"""Long work on a thread of its own, that others can watch, wait for and cancel.
+
+Owns the thread and its one end: a result, a refusal, or a bug that is raised again for whoever asks. What the work is
+and what its progress looks like is its own affair.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+ResultT = TypeVar("ResultT")
+ProgressT = TypeVar("ProgressT")
+Watch = Callable[[ProgressT], None]
+"""Told how far the work is. Raises `Cancelled` where it shall end; the work lets that through."""
+
+
+class Cancelled(Exception):  # noqa: N818 - a wish, not an error
+    """The work was told to end."""
+
+
+class Job(Generic[ProgressT, ResultT]):
+    """One piece of work, begun with the object. Every method may be called from any thread."""
+
+    def __init__(self, name: str, work: Callable[[Watch[ProgressT]], ResultT]) -> None:
+        self.progress: ProgressT | None = None
+        self._work = work
+        self._cancelled = threading.Event()
+        self._result: list[ResultT] = []
+        self._error: BaseException | None = None
+        self._began = time.monotonic()
+        self._ended: float | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        return self._ended is None
+
+    @property
+    def cancelled(self) -> bool:
+        return self._cancelled.is_set()
+
+    @property
+    def elapsed_s(self) -> float:
+        return (self._ended or time.monotonic()) - self._began
+
+    def cancel(self) -> None:
+        """Ask it to end; at its next report it does."""
+        self._cancelled.set()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait for the end, at most so long; whether it has come."""
+        self._thread.join(timeout_s)
+        return not self.running
+
+    def result(self) -> ResultT:
+        """What came of it, once it has ended.
+
+        Raises:
+            Cancelled: where it was told to end before.
+            WorkbenchError: what the work refused; any other error it died of.
+        """
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._result[0]
+
+    def _run(self) -> None:
+        try:
+            self._result.append(self._work(self._report))
+        except BaseException as error:  # noqa: BLE001 - whoever asks for the result gets it
+            self._error = error
+        finally:
+            self._ended = time.monotonic()
+
+    def _report(self, progress: ProgressT) -> None:
+        if self._cancelled.is_set():
+            raise Cancelled
+        self.progress = progress

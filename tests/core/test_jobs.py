@@ -1,0 +1,58 @@
+"""Long work in the background: followed, waited for, cancelled, and never silent about how it ended."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from core.errors import WorkbenchError, refusal
+from core.jobs import Cancelled, Job, Watch
+
+WAIT_S = 10
+
+
+def test_work_is_followed_to_its_result() -> None:
+    go_on, told = threading.Event(), threading.Event()
+
+    def work(watch: Watch[int]) -> str:
+        watch(1)
+        told.set()
+        assert go_on.wait(WAIT_S)
+        watch(2)
+        return "done"
+
+    job = Job("work", work)
+    assert told.wait(WAIT_S)
+    assert (job.running, job.progress, job.wait(0.01)) == (True, 1, False)
+    go_on.set()
+    assert (job.result(), job.progress, job.running, job.wait()) == ("done", 2, False, True)
+    assert job.elapsed_s > 0
+
+
+def test_cancelled_work_ends_at_its_next_report() -> None:
+    cancelled = threading.Event()
+
+    def work(watch: Watch[int]) -> None:
+        assert cancelled.wait(WAIT_S)
+        watch(1)
+        raise AssertionError("it went on")
+
+    job = Job("work", work)
+    job.cancel()
+    cancelled.set()
+    with pytest.raises(Cancelled):
+        job.result()
+    assert job.cancelled
+    assert job.progress is None
+
+
+@pytest.mark.parametrize(("error", "kind"), [(refusal("D01_no_rows"), WorkbenchError), (KeyError("a bug"), KeyError)])
+def test_whoever_asks_gets_the_error_that_ended_it(error: Exception, kind: type[Exception]) -> None:
+    def work(watch: Watch[int]) -> None:
+        raise error
+
+    job = Job("work", work)
+    for _ in range(2):
+        with pytest.raises(kind):
+            job.result()

@@ -1,0 +1,107 @@
+"""What a run trains on: rows of every kind, other data sets, and plans of data sets too big to count meanwhile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from core.data.datasets import DatasetCard, find_dataset, write_card
+from core.data.library import DataLibrary
+from core.data.options import DataOptions, MixIn
+from core.errors import WorkbenchError
+from core.training import preparation
+from core.training.events import Finished, Planned
+from core.training.preparation import Planner, read_data
+from core.training.spec import read_spec
+from core.workspace import Workspace
+from tests.core.training.conftest import Outcome, spec_of, write_rows
+
+Train = Callable[..., Outcome]
+MINIMAL: dict[str, Any] = {"epochs": 1, "evaluations": 0}
+
+
+def planned(outcome: Outcome) -> Any:
+    assert isinstance(outcome.end, Finished), outcome.end
+    return outcome.of(Planned)[0].plan
+
+
+def test_documents_are_packed_into_blocks_and_trained(place: Workspace, train: Train) -> None:
+    rows = [{"text": f"Document {number}. " + "All colors are red. " * number} for number in range(20)]
+    (place.datasets / "texts.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    spec = spec_of(dataset="texts.jsonl", training={**MINIMAL, "max_length": 64, "validation_share": 0.0})
+    plan = planned(train(spec))
+    assert plan.max_length == 64
+    assert plan.trained_tokens_per_epoch == plan.tokens_per_epoch
+    assert plan.tokens_per_epoch > 0.8 * 64 * plan.rows_train, "blocks are filled"
+
+
+def test_a_validation_set_is_measured_on_and_not_trained_on(place: Workspace, train: Train) -> None:
+    write_rows(place, 6, "held-out.jsonl")
+    spec = spec_of(data={"validation_dataset": "held-out.jsonl"}, training={**MINIMAL, "validation_share": None})
+    outcome = train(spec)
+    plan = planned(outcome)
+    assert (plan.rows_train, plan.rows_validation) == (20, 6)
+    reason = plan.reason("validation_share")
+    assert reason is not None and reason.values == {"name": "held-out.jsonl"}
+    used = read_spec(outcome.folder / "spec.yaml")
+    assert used.other_data["held-out.jsonl"].sha256 == find_dataset(place, "held-out.jsonl").sha256
+
+
+def test_a_count_of_validation_rows_wins_over_the_share(place: Workspace, train: Train) -> None:
+    plan = planned(train(spec_of(training={**MINIMAL, "validation_rows": 3, "validation_share": 0.5})))
+    assert (plan.rows_train, plan.rows_validation) == (17, 3)
+
+
+def test_a_run_is_made_again_with_the_other_sets_as_they_were(place: Workspace, train: Train) -> None:
+    rows = [{"prompt": f"General {number}?", "completion": "Yes."} for number in range(10)]
+    general = place.datasets / "general.jsonl"
+    general.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    write_card(place, "general.jsonl", DatasetCard(options=DataOptions(take=4)))
+    mixed = spec_of(data={"mix": [{"dataset": "general.jsonl"}]}, training=MINIMAL)
+    used = read_spec(train(mixed).folder / "spec.yaml")
+    write_card(place, "general.jsonl", DatasetCard(options=DataOptions(take=1)))
+    assert read_data(mixed, place).composition == (("colors.jsonl", 20), ("general.jsonl", 1))
+    assert read_data(used, place).composition == (("colors.jsonl", 20), ("general.jsonl", 4))
+    general.write_text(json.dumps(rows[0]), encoding="utf-8")
+    with pytest.raises(WorkbenchError) as caught:
+        read_data(used, place)
+    assert (caught.value.key, caught.value.problems[0].place.file) == ("D45_data_changed", "general.jsonl")
+
+
+@pytest.mark.parametrize(("answers", "share"), [("every", 1.0), ("last", 0.5)])
+def test_the_recipe_decides_which_answers_are_learned(
+    place: Workspace, train: Train, answers: str, share: float
+) -> None:
+    turns = [{"role": role, "content": "Red red red."} for role in ("user", "assistant")] * 2
+    rows = [json.dumps({"messages": turns, "n": number}) for number in range(20)]
+    (place.datasets / "turns.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    spec = spec_of(dataset="turns.jsonl", data={"answers": answers}, training={**MINIMAL, "validation_share": 0.0})
+    plan = planned(train(spec))
+    per_answer = planned(
+        train(spec_of(name="again", dataset="turns.jsonl", training={**MINIMAL, "validation_share": 0.0}))
+    )
+    assert plan.trained_tokens_per_epoch == share * per_answer.trained_tokens_per_epoch
+
+
+def test_a_big_data_set_is_planned_from_a_sample_and_says_so(
+    place: Workspace, loaded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rows(place, 200)
+    spec = spec_of(training={"validation_share": 0.1})
+    whole = Planner(place, DataLibrary(place)).plan(spec, loaded)
+    monkeypatch.setattr(preparation, "PLANNED_WHOLE", 100)
+    monkeypatch.setattr(preparation, "PLANNED_ROWS", 40)
+    sampled = Planner(place, DataLibrary(place)).plan(spec, loaded)
+    assert "H10_plan_from_sample" not in [problem.key for problem in whole.warnings]
+    (said,) = [problem for problem in sampled.warnings if problem.key == "H10_plan_from_sample"]
+    assert said.values == {"rendered": 40, "rows": 200}
+    assert (sampled.rows_train, sampled.rows_validation, sampled.steps) == (180, 20, whole.steps)
+    assert sampled.tokens_per_epoch == pytest.approx(whole.tokens_per_epoch, rel=0.1)
+
+
+def test_a_set_mixed_into_itself_is_a_plain_refusal(place: Workspace) -> None:
+    with pytest.raises(WorkbenchError, match="H02"):
+        DataLibrary(place).save_recipe("colors.jsonl", DataOptions(mix=(MixIn(dataset="colors.jsonl"),)))
