@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from core.data.options import DataOptions
 from core.i18n import Language, text
@@ -111,7 +113,9 @@ def export(workbench: Workbench, lang: Language, name: str | None) -> Iterator[l
     """Write the set as it stands into a file and offer it."""
     if not name:
         return
-    for file in awaited(partial(workbench.data.export, name), "export"):
+    folder = Path(get_upload_folder())  # the one place from which files may go to a browser
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in awaited(partial(workbench.data.export, name, folder), "export"):
         if file is None:
             busy = note(text("data_tab.making.exporting", lang))
             yield [gr.update(interactive=False), gr.update(visible=False), busy]

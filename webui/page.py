@@ -79,6 +79,7 @@ def _wire_language(wiring: Wiring, start_language: Language | None) -> None:
         wiring.spoken,
         api_visibility="private",
         show_progress="hidden",
+        show_progress_on=[wiring.language],  # as in `Wiring.on`
         preprocess=False,
     )
     wiring.language.input(None, [wiring.language], [saved], js="(language) => language", api_visibility="private")

@@ -17,6 +17,8 @@ from webui.security import RequestGuard, is_loopback, password_check
 from webui.style import CSS, STYLE_SHEETS, theme
 
 MAX_UPLOAD = "500mb"
+SWITCH_S = 0.0005  # how long a busy thread may keep Python from the others: while a big file is checked, 5 ms (the
+# usual) add up to seconds for each click
 
 
 def open_page(
@@ -26,6 +28,7 @@ def open_page(
 
     `options` are those of the command line that `app.py` declares for `serve`.
     """
+    sys.setswitchinterval(SWITCH_S)
     page = build_page(workbench, options.lang)
     page.queue(max_size=64, default_concurrency_limit=8, api_open=False)
     workspace = workbench.workspace
@@ -45,7 +48,7 @@ def open_page(
         mcp_server=False,
         pwa=False,
         max_file_size=MAX_UPLOAD,
-        allowed_paths=[str(workspace.state / "exports")],
+        allowed_paths=[],
         blocked_paths=[str(folder) for folder in (workspace.models, workspace.adapters, workspace.root / "training")],
         footer_links=[],
         app_kwargs={"middleware": [guard], "docs_url": None, "redoc_url": None, "openapi_url": None},

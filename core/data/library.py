@@ -219,11 +219,9 @@ class DataLibrary:
 
     # ---- what is made of them ----
 
-    def export(self, name: str) -> Path:
-        """The examples as they stand as JSON lines, in a folder of their own for the download."""
+    def export(self, name: str, folder: Path) -> Path:
+        """The examples as they stand as JSON lines, in a new folder within one that there is."""
         found = self.report(name)
-        folder = self._workspace.state / "exports"
-        folder.mkdir(parents=True, exist_ok=True)
         target = Path(tempfile.mkdtemp(dir=folder)) / f"{Path(name).stem}-cleaned.jsonl"
         _write_lines(target, found.examples)
         return target

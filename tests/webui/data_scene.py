@@ -131,7 +131,8 @@ class StandInLibrary:
     def restore_row(self, name: str, row: int) -> None:
         self.calls.append(("restore", row))
 
-    def export(self, name: str) -> Path:
+    def export(self, name: str, folder: Path) -> Path:
+        assert folder.is_dir()
         return Path(__file__)
 
     def save_as(self, name: str, new_name: str) -> DatasetInfo:

@@ -385,7 +385,10 @@ def test_a_row_that_no_page_sends_is_refused(workbench: Any, kept: str) -> None:
 # ---- making ----
 
 
-def test_an_export_is_offered_with_its_name_and_size(workbench: Any) -> None:
+def test_an_export_is_offered_with_its_name_and_size(
+    workbench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "served"))
     *_, (button, download, words) = making_panel.export(workbench, "en", NAME)
     assert (button["interactive"], download["visible"], words) == (True, True, "")
     assert Path(download["value"]).name in download["label"]

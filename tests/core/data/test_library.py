@@ -197,10 +197,10 @@ def test_rows_are_found_by_their_words_and_lines(library: DataLibrary) -> None:
     assert [library.index_of("rows.jsonl", "", line) for line in (1, 3, 4, 20, 21)] == [0, 2, 2, 18, None]
 
 
-def test_what_is_exported_is_read_again_as_it_was(library: DataLibrary, shared_data: Path) -> None:
+def test_what_is_exported_is_read_again_as_it_was(library: DataLibrary, shared_data: Path, tmp_path: Path) -> None:
     for name in ("glaive_toolcall_en_demo.json", "c4_demo.jsonl", "ruozhiba_sharegpt_300.json"):
         info = library.add(shared_data / name, name)
-        file = library.export(info.name)
+        file = library.export(info.name, tmp_path)
         before, after = library.report(info.name).examples, report(file).examples
         assert [example.key for example in before] == [example.key for example in after]
 
