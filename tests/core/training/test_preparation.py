@@ -105,3 +105,16 @@ def test_a_big_data_set_is_planned_from_a_sample_and_says_so(
 def test_a_set_mixed_into_itself_is_a_plain_refusal(place: Workspace) -> None:
     with pytest.raises(WorkbenchError, match="H02"):
         DataLibrary(place).save_recipe("colors.jsonl", DataOptions(mix=(MixIn(dataset="colors.jsonl"),)))
+
+
+def test_a_length_that_cuts_off_every_answer_is_refused_and_the_one_that_fits_trains(
+    place: Workspace, loaded: Any, train: Train
+) -> None:
+    settings = {**MINIMAL, "validation_share": 0.0, "long_rows": "cut"}
+    with pytest.raises(WorkbenchError) as caught:
+        Planner(place, DataLibrary(place)).plan(spec_of(training={**settings, "max_length": 12}), loaded)
+    refused = caught.value.problems[0]
+    assert (refused.key, refused.values["percent"], refused.values["limit"]) == ("D30_all_too_long", 100, 12)
+    assert 12 < refused.values["needed"] < refused.values["longest"]
+    plan = planned(train(spec_of(training={**settings, "max_length": refused.values["longest"]})))
+    assert (plan.rows_train, plan.rows_left_out, plan.rows_cut) == (20, 0, 0)
