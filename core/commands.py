@@ -29,8 +29,15 @@ if TYPE_CHECKING:
 
 def add_parsers(subparsers: Any) -> list[argparse.ArgumentParser]:
     """Declare every command's arguments; each parser carries the function that runs it. Returns the parsers."""
-    train = subparsers.add_parser("train", help="train an adapter from a run's YAML file")
-    train.add_argument("spec", type=Path, metavar="SPEC.yaml", help="the run, copied from the page or written by hand")
+    train = subparsers.add_parser("train", help="train an adapter from a run's YAML file, or go on with a run")
+    what = train.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "spec", type=Path, nargs="?", metavar="SPEC.yaml", help="the run, copied from the page or written by hand"
+    )
+    what.add_argument("--resume", metavar="RUN_ID", help="go on with a run that ended early (see: runs list)")
+    train.add_argument(
+        "--accept-changes", action="store_true", help="resume although data, settings or versions have changed"
+    )
     train.set_defaults(run=_train)
 
     check = subparsers.add_parser("check", help="say what a data file holds and what is wrong with it")
@@ -91,10 +98,14 @@ def _train(workspace: Workspace, options: argparse.Namespace) -> int:
     from core.training.spec import read_spec
     from core.workbench import Workbench
 
-    spec = read_spec(options.spec)
+    spec = None if options.resume else read_spec(options.spec)
     with workspace.writer(), Workbench(workspace) as workbench:
-        workbench.load_model(spec.base, spec.load, remember=False)
-        run_id = workbench.start_run(spec, started_by="command_line")
+        if spec:
+            workbench.load_model(spec.base, spec.load, remember=False)
+            run_id = workbench.start_run(spec, started_by="command_line")
+        else:
+            run_id = options.resume
+            _resume(workbench, options)
         snapshot = _follow(workbench, run_id, options)
     if snapshot.problems:
         raise WorkbenchError(snapshot.problems)
@@ -106,6 +117,17 @@ def _train(workspace: Workspace, options: argparse.Namespace) -> int:
     kept = text("cli.kept", lang, folder=workspace.adapters / snapshot.adapter) if snapshot.adapter else ""
     _write(options, dataclasses.asdict(snapshot), [f"{status}. {kept}".strip()])
     return 0
+
+
+def _resume(workbench: Workbench, options: argparse.Namespace) -> None:
+    """Go on with a run; what has changed is said before its model is loaded, as far as that is known then."""
+    found = workbench.resumption(options.resume)
+    if found.differences and not options.accept_changes:
+        if not options.json:
+            sys.stderr.write(text("cli.accept_changes", _language(options)) + "\n")
+        raise WorkbenchError(found.differences)
+    workbench.load_model(found.spec.base, found.spec.load, remember=False)
+    workbench.resume_run(options.resume, options.accept_changes)
 
 
 def _follow(workbench: Workbench, run_id: str, options: argparse.Namespace) -> Snapshot:

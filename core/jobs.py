@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Callable
+from types import TracebackType
 from typing import Generic, TypeVar
+
+from core.errors import WorkbenchError
 
 ResultT = TypeVar("ResultT")
 ProgressT = TypeVar("ProgressT")
@@ -30,6 +34,7 @@ class Job(Generic[ProgressT, ResultT]):
         self._cancelled = threading.Event()
         self._result: list[ResultT] = []
         self._error: BaseException | None = None
+        self._raised_at: TracebackType | None = None
         self._began = time.monotonic()
         self._ended: float | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -65,14 +70,16 @@ class Job(Generic[ProgressT, ResultT]):
         """
         self._thread.join()
         if self._error is not None:
-            raise self._error
+            raise self._error.with_traceback(self._raised_at)  # else it would grow each time it is raised
         return self._result[0]
 
     def _run(self) -> None:
         try:
             self._result.append(self._work(self._report))
         except BaseException as error:  # noqa: BLE001 - whoever asks for the result gets it
-            self._error = error
+            self._error, self._raised_at = error, error.__traceback__
+            if isinstance(error, Cancelled | WorkbenchError):
+                _let_go(error)
         finally:
             self._ended = time.monotonic()
 
@@ -80,3 +87,10 @@ class Job(Generic[ProgressT, ResultT]):
         if self._cancelled.is_set():
             raise Cancelled
         self.progress = progress
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Free what the work held: a refusal is kept, and with it every local of the frames it came through."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from core.training.plan import Plan
     from core.training.preparation import Planner
     from core.training.progress import Snapshot
+    from core.training.resume import Resumption
     from core.training.spec import RunSpec
 
 Report = Callable[[str, float], None]
@@ -284,7 +285,7 @@ class Workbench(AbstractContextManager["Workbench"]):
         return [adapter.name for adapter in serving.engine.applied] if serving else []
 
     def apply_adapter(self, name: str) -> tuple[Problem, ...]:
-        """Put an adapter on the base model for chat; applied twice it is there once. Returns warnings.
+        """Put an adapter on the base model for chat; applied twice it is there once, as it is now. Returns warnings.
 
         Raises:
             WorkbenchError: A03 without a base model, M25 where there is none of that name, M18 to M23 where it does
@@ -292,9 +293,10 @@ class Workbench(AbstractContextManager["Workbench"]):
         """
         with self._exclusive:
             engine = self._require_engine()
-            if name in self.applied():
+            info = store.find_adapter(self.workspace, name)
+            if any(each.name == name and each.card == info.card for each in engine.applied):
                 return ()
-            return engine.apply(name, store.find_adapter(self.workspace, name).folder).warnings
+            return engine.apply(name, info.folder).warnings
 
     def apply_run(self, run_id: str) -> str:
         """Put the adapter of a run in progress on the base model as of its last checkpoint; returns the name for chat.
@@ -385,6 +387,25 @@ class Workbench(AbstractContextManager["Workbench"]):
         with self._exclusive:
             loaded = self._require_model(spec.base)
             return self.runner.start(spec, loaded, started_by)
+
+    def resumption(self, run_id: str) -> Resumption:
+        """From where a run that ended early would go on, and what has changed since.
+
+        Raises:
+            WorkbenchError: as `Runner.resumption`.
+        """
+        serving = self._serving
+        return self.runner.resumption(run_id, serving.loaded if serving else None)
+
+    def resume_run(self, run_id: str, accept_changes: bool = False) -> None:
+        """Go on with a run that ended early, in the background, under its own id.
+
+        Raises:
+            WorkbenchError: as `Runner.resume`; A03 where its base model is not loaded.
+        """
+        with self._exclusive:
+            loaded = self._require_model(self.runner.spec(run_id).base)
+            self.runner.resume(run_id, loaded, accept_changes)
 
     def stop_run(self, run_id: str, keep: bool) -> None:
         """Ask a run to stop after its current step; twice or too late is no error."""

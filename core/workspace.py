@@ -6,6 +6,7 @@ name was checked against an allow-list (never joined first and checked later).
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -168,8 +169,11 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
-    """Fill a folder under a temporary name; it appears as `target` only when the block ends without an error."""
+def new_folder(target: Path, replace: bool = False) -> Iterator[Path]:
+    """Fill a folder under a temporary name; it appears as `target` only when the block ends without an error.
+
+    A folder that has content is in the way, unless it is to be replaced.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = _staging(target)
     shutil.rmtree(staging, ignore_errors=True)
@@ -180,10 +184,35 @@ def new_folder(target: Path) -> Iterator[Path]:
             if file.is_file():
                 with file.open("rb") as opened:
                     os.fsync(opened.fileno())
-        staging.rename(target)
+        if replace and target.exists():
+            _replace(target, staging)
+        else:
+            staging.rename(target)
         sync_folder(target.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _replace(target: Path, staging: Path) -> None:
+    """Give a folder the place of another: in one step where the system can exchange them, else in two."""
+    if _exchange(target, staging):
+        return
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    target.rename(old)
+    try:
+        staging.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Linux's renameat2 with RENAME_EXCHANGE, which Python has no name for; False where there is none."""
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    call = getattr(ctypes.CDLL(None), "renameat2", None) if os.name == "posix" else None
+    return call is not None and call(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0
 
 
 def _staging(target: Path) -> Path:

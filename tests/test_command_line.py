@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 import app
+from core.training.events import StepDone
+from core.training.runner import Runner
 from core.training.spec import RunSpec, write_spec
 from core.workspace import Workspace
 from tests.browser.conftest import write_rows
@@ -86,6 +88,38 @@ def test_what_a_run_refuses_is_told_with_status_2(run: Run, workspace_with_tiny:
     status, _, err = run("train", a_spec(workspace_with_tiny, base="absent"), "--json")
     assert status == 2
     assert json.loads(err)["error"]["problems"][0]["code"] == "M01"
+
+
+def test_a_run_that_was_stopped_is_resumed_by_its_id(
+    run: Run, workspace_with_tiny: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stops(self: Runner, active: Any, event: Any) -> None:
+        emit(self, active, event)
+        if isinstance(event, StepDone) and event.step == 1:
+            self.stop(active.run_id)
+
+    emit = Runner._emit
+    spec = a_spec(workspace_with_tiny, training={"epochs": 3, "threads": 1})
+    with monkeypatch.context() as patch:
+        patch.setattr(Runner, "_emit", stops)
+        stopped = json.loads(run("train", spec, "--json")[1])
+    assert (stopped["status"], stopped["adapter"]) == ("stopped", "sums")
+    write_rows(workspace_with_tiny.datasets / "sums.json", 13)
+    status, _, err = run("train", "--resume", stopped["run_id"])
+    assert status == 2 and "A22" in err and "--accept-changes" in err
+    status, out, _ = run("train", "--resume", stopped["run_id"], "--accept-changes", "--json")
+    assert status == 0
+    ended = json.loads(out)
+    assert (ended["status"], ended["run_id"], ended["adapter"]) == ("finished", stopped["run_id"], "sums")
+    status, _, err = run("train", "--resume", stopped["run_id"])
+    assert status == 2 and "A23" in err
+
+
+@pytest.mark.parametrize("words", [(), ("spec.yaml", "--resume", "id")])
+def test_a_run_is_named_by_its_file_or_its_id_not_both(run: Run, words: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit) as left:
+        run("train", *words)
+    assert left.value.code == 2
 
 
 def test_check_lists_every_problem_with_its_line(run: Run, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.data.options import FIXES, DataOptions, FixName
+from core.errors import Place, excerpt, refusal
 from webui.fields import settings_from
 from webui.incoming import checked_type
 
@@ -122,6 +123,8 @@ def _mix(form: Mapping[str, Any]) -> list[dict[str, Any]]:
     for number in range(MAX_MIXED):
         name, percent = form[f"mix-dataset-{number}"], form[f"mix-percent-{number}"]
         checked_type(percent, f"mix-percent-{number}", (int, float, type(None)))
+        if percent is not None and not 0 < percent < 100:
+            raise refusal("H02_mix_share", Place(field=f"mix-percent-{number}", excerpt=excerpt(percent)))
         if name:
             mixed.append({"dataset": name, "share": None if percent is None else percent / 100})
     return mixed

@@ -24,7 +24,8 @@ Properties = dict[str, dict[str, Any]]
 class DataView:
     """A data set as it is drawn. `report` is None while it is checked and where it is refused (`error`).
 
-    `fresh` is true where the page showed another data set before: then nothing that stands there may stay.
+    `fresh` is true where the page showed another data set before: then nothing that stands there may stay. `kept` is
+    true where the recipe is the data set's own; else it could not be read, and nothing may be saved over it.
     """
 
     name: str | None
@@ -35,6 +36,7 @@ class DataView:
     others: Sequence[str] = ()
     patterns: Patterns = field(default_factory=dict)
     fresh: bool = True
+    kept: bool = True
 
     @property
     def placeholders(self) -> list[str]:

@@ -7,7 +7,7 @@ server's: choosing fills the form from it (`fill`), and each change of the form 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,10 +85,8 @@ def save(
     """
     page, filled, blanks, *changed = values
     if name and filled == name:
-        kept = workbench.data.recipe(name)
-        wanted = recipe_from(kept, dict(zip(unit, changed, strict=True)), workbench.data.patterns())
-        if wanted != kept:
-            workbench.data.save_recipe(name, wanted)
+        fields, patterns = dict(zip(unit, changed, strict=True)), workbench.data.patterns()
+        workbench.data.change_recipe(name, lambda kept: recipe_from(kept, fields, patterns))
     return show(workbench, lang, name, Wish(seen, page, fill=False, blanks=blanks))
 
 
@@ -128,16 +126,18 @@ def _upload_words(added: Sequence[str], problems: Sequence[Problem], lang: Langu
     return several + problem_list(problems, lang)
 
 
-def ask_to_delete(workbench: Workbench, lang: Language, name: str | None) -> Any:
-    return gr.update(visible=bool(name))
+def ask_to_delete(workbench: Workbench, lang: Language, name: str | None) -> list[Any]:
+    """The question, and the data set that it names."""
+    question = text("data_tab.choose.delete_question", lang, name=name or "")
+    return [gr.update(visible=bool(name)), note(question), name or ""]
 
 
-def delete_dataset(workbench: Workbench, lang: Language, name: str | None) -> list[Any]:
-    """Remove the data set; then none is chosen."""
-    if name:
-        workbench.delete_dataset(name)
+def delete_dataset(workbench: Workbench, lang: Language, asked: str | None, name: str | None) -> list[Any]:
+    """Remove the data set that the question named; another one that was chosen meanwhile stays chosen."""
+    if asked:
+        workbench.delete_dataset(asked)
     names = [info.name for info in workbench.data.list()]
-    return [gr.update(choices=names, value=None), gr.update(visible=False)]
+    return [gr.update(choices=names, value=name if name in names else None), gr.update(visible=False)]
 
 
 def show(workbench: Workbench, lang: Language, name: str | None, wish: Wish) -> list[Any]:
@@ -166,12 +166,16 @@ def _look(workbench: Workbench, lang: Language, name: str | None, wish: Wish) ->
         return None, DataView(None, lang)
     try:
         recipe = workbench.data.recipe(name)
-        status = workbench.data.check(name, wish.wait_s, again=wish.again)
     except WorkbenchError as error:
-        return None, DataView(name, lang, error=error)
+        return None, DataView(name, lang, error=error, kept=False)
     others = [info.name for info in workbench.data.list() if info.name != name]
+    view = DataView(name, lang, recipe, others=others, patterns=workbench.data.patterns())
+    try:
+        status = workbench.data.check(name, wish.wait_s, again=wish.again)
+    except WorkbenchError as error:  # another set that the recipe names is gone: the form must let it go
+        return None, replace(view, error=error)
     fresh = wish.fill or status.error is not None
-    return status, DataView(name, lang, recipe, status.report, status.error, others, workbench.data.patterns(), fresh)
+    return status, replace(view, report=status.report, error=status.error, fresh=fresh)
 
 
 def _head(workbench: Workbench, view: DataView, status: CheckStatus | None) -> list[Any]:
@@ -186,7 +190,7 @@ def _head(workbench: Workbench, view: DataView, status: CheckStatus | None) -> l
         gr.update(visible=cancelled),
         gr.Timer(TICK_S, active=running),
         gr.skip() if running or cancelled else " ".join(map(str, state)),
-        gr.skip() if view.error and not status else view.name or "",
+        view.name or "" if view.kept else gr.skip(),
     ]
     return [Anew(update) for update in answer]
 

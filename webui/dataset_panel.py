@@ -35,8 +35,8 @@ from webui.wiring import RAW, Wiring
 class DatasetPanel:
     """The components. `form` are those of the recipe, in the order of `data_recipe.FORM`.
 
-    `filled` and `seen` are never shown: the name of the data set whose recipe the form holds, without which nothing is
-    saved, and the marks of what the page shows.
+    `filled`, `seen` and `delete_asked` are never shown: the name of the data set whose recipe the form holds, without
+    which nothing is saved, the marks of what the page shows, and the data set that the open question is about.
     `checked` changes when the rows that a run would train on do.
     """
 
@@ -45,6 +45,8 @@ class DatasetPanel:
     refused: gr.HTML
     delete: gr.Button
     delete_dialog: gr.Column
+    delete_question: gr.HTML
+    delete_asked: gr.Textbox
     delete_yes: gr.Button
     delete_no: gr.Button
     report: gr.HTML
@@ -115,7 +117,7 @@ def build(wiring: Wiring) -> None:
     )
 
 
-def _build_choice(wiring: Wiring) -> tuple[Any, Any, Any, Any, Any, Any, Any]:
+def _build_choice(wiring: Wiring) -> tuple[Any, Any, Any, Any, Any, Any, Any, Any, Any]:
     name = gr.Dropdown([], value=None, elem_id="dataset-name")
     wiring.say(name, label="data_tab.choose.label", info="data_tab.choose.info")
     with gr.Row(elem_classes="wb-buttons"):
@@ -125,13 +127,14 @@ def _build_choice(wiring: Wiring) -> tuple[Any, Any, Any, Any, Any, Any, Any]:
         delete = wiring.say(gr.Button(elem_id="dataset-delete"), value="data_tab.choose.delete")
     refused = gr.HTML(elem_id="upload-refused")
     with gr.Column(visible=False, elem_id="delete-dataset-dialog", elem_classes="wb-dialog") as dialog:
-        wiring.say(gr.Markdown(), value="data_tab.choose.delete_question")
+        question = gr.HTML(elem_id="delete-dataset-question")
+        asked = gr.Textbox(visible=False, elem_id="delete-dataset-name")
         with gr.Row():
             yes = wiring.say(
                 gr.Button(variant="stop", elem_id="delete-dataset-yes"), value="data_tab.choose.delete_yes"
             )
             no = wiring.say(gr.Button(elem_id="delete-dataset-no"), value="data_tab.choose.delete_no")
-    return name, upload, refused, delete, dialog, yes, no
+    return name, upload, refused, delete, dialog, question, asked, yes, no
 
 
 def connect(wiring: Wiring) -> Any:
@@ -139,7 +142,9 @@ def connect(wiring: Wiring) -> Any:
     panel: DatasetPanel = wiring.shared["dataset-panel"]
     name = panel.name
     added = wiring.on(panel.upload.upload, handlers.add_datasets, [panel.upload], [name, panel.upload, panel.refused])
-    deleted = wiring.on(panel.delete_yes.click, handlers.delete_dataset, [name], [name, panel.delete_dialog], **RAW)
+    asked = [panel.delete_dialog, panel.delete_question, panel.delete_asked]
+    agreed = [panel.delete_asked, name]
+    deleted = wiring.on(panel.delete_yes.click, handlers.delete_dataset, agreed, [name, panel.delete_dialog], **RAW)
     saved_as = making_panel.connect(wiring, panel.making, name)
     for trigger in (name.input, added.success, deleted.success, saved_as):
         wiring.on(trigger, handlers.choose, [name, panel.seen], panel.shown, **LAST_ONLY)
@@ -150,8 +155,8 @@ def connect(wiring: Wiring) -> Any:
     wiring.on(
         panel.cancel.click, handlers.cancel, [name], [panel.report, panel.cancel, panel.again, panel.timer], **RAW
     )
-    wiring.on(panel.delete.click, handlers.ask_to_delete, [name], panel.delete_dialog, **RAW)
-    wiring.on(panel.delete_no.click, hide, [], panel.delete_dialog)
+    wiring.on(panel.delete.click, handlers.ask_to_delete, [name], asked, **RAW)
+    wiring.on([panel.delete_no.click, name.input], hide, [], panel.delete_dialog)
     preview_panel.connect(wiring, panel.preview, name)
     findings_panel.connect(wiring, panel.findings, panel.preview, name)
     return statistics_panel.connect(wiring, panel.statistics, name)

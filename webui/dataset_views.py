@@ -110,7 +110,7 @@ def _left_out(report: DatasetReport, lang: Language) -> str:
 
 def _not_usable(report: DatasetReport, lang: Language) -> str:
     """Why a run cannot use it yet, and what can be done about it here."""
-    if report.format is None:
+    if report.format is None and report.rows:
         return note(text("data_tab.report.unknown_format", lang), "bad")
     if not report.examples:
         return note(text("data_tab.report.no_example", lang), "bad")

@@ -114,7 +114,9 @@ def walk_to(workbench: Workbench, lang: Language, name: str | None, kind: str | 
     if finding is None:
         return [gr.skip()] * 5
     at = number % len(finding.lines)
-    words, worded = findings_views.position(finding, at, lang), findings_views.worded(finding)
-    own = worded[at].place.file if at < len(worded) else ""
-    file = own if own in status.report.container.members else ""  # type: ignore[union-attr]
-    return [findings_views.finding_id(finding), at, words, *at_line(workbench, lang, name, file, finding.lines[at])]
+    words = findings_views.position(finding, at, lang)
+    file = finding.files[at] if at < len(finding.files) else ""
+    if file == status.report.options.validation_dataset:  # type: ignore[union-attr]
+        return [findings_views.finding_id(finding), at, words, gr.skip(), gr.skip()]
+    member = file if file in status.report.container.members else ""  # type: ignore[union-attr]
+    return [findings_views.finding_id(finding), at, words, *at_line(workbench, lang, name, member, finding.lines[at])]

@@ -19,7 +19,7 @@ CONTEXT = 60  # characters kept before the first difference
 
 def fix_label(offer: FixOffer | None, name: str, lang: Language) -> str:
     """The fix with the number of rows that it touches."""
-    words = text(f"data_tab.fixes.{name}.label", lang)
+    words = text(f"data.fixes.{name}.label", lang)
     if offer is None:
         return words
     rows = text(

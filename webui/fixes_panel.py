@@ -38,7 +38,7 @@ def build(wiring: Wiring) -> FixesPanel:
             with gr.Row(visible=False, elem_classes="wb-fix") as row:
                 form[field] = gr.Checkbox(elem_id=field, scale=2, min_width=280)
                 # Its label counts rows, so `properties` says it.
-                wiring.say(form[field], info=f"data_tab.fixes.{name}.info")
+                wiring.say(form[field], info=f"data.fixes.{name}.help")
                 samples.append(gr.HTML(elem_id=f"{field}-rows"))
             rows.append(row)
     return FixesPanel(part, tuple(rows), tuple(samples))

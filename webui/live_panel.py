@@ -15,12 +15,13 @@ from core.errors import WorkbenchError
 from core.i18n import Language, text
 from core.training.progress import Snapshot
 from core.workbench import Workbench
-from webui import charts, run_views
+from webui import charts, resume_panel, run_views
+from webui.resume_panel import ResumePanel
 from webui.run_panel import start_run
 from webui.wiring import RAW, Wiring
 
 ACTIVE_TICK_S = 1.0
-DRAWN = 15  # outputs of `show_run`: LivePanel.shown, the timer, what was seen, the run in progress
+DRAWN = 16  # outputs of `show_run`: LivePanel.shown, the timer, what was seen, the run in progress
 IDLE_TICK_S = 2.0  # how soon another tab notices that a run has begun
 
 
@@ -51,6 +52,7 @@ class LivePanel:
     delete: gr.Button
     stop: gr.Button
     chat: gr.Button
+    resuming: ResumePanel
     dialog: gr.Column
     keep: gr.Button
     discard: gr.Button
@@ -62,7 +64,7 @@ class LivePanel:
     @property
     def shown(self) -> list[Any]:
         drawn = [self.progress, self.result, self.plots, self.loss, self.learning_rate, self.samples, self.log]
-        return [*drawn, self.spec, self.delete, self.stop, self.chat, self.run]
+        return [*drawn, self.spec, self.resuming.resume, self.delete, self.stop, self.chat, self.run]
 
 
 def build(wiring: Wiring) -> None:
@@ -75,8 +77,10 @@ def build(wiring: Wiring) -> None:
             wiring.say(stop, value="training_tab.live.stop")
             words = text("training_tab.live.chat", wiring.start_language)  # later `draw` says it: it depends on the run
             chat = gr.Button(words, variant="primary", visible=False, elem_id="chat-with-it")
+            resume = resume_panel.build_button(wiring)
             delete = gr.Button(visible=False, elem_id="delete-run")
             wiring.say(delete, value="training_tab.delete_run.delete")
+    resuming = resume_panel.build_dialog(wiring, resume)
     dialog, buttons = _build_dialog(wiring)
     delete_dialog, delete_buttons = _build_delete_dialog(wiring)
     progress = gr.HTML(elem_id="run-progress")
@@ -91,7 +95,7 @@ def build(wiring: Wiring) -> None:
     with wiring.say(gr.Accordion(open=False, elem_id="spec-part"), label="training_tab.live.spec"):
         spec = gr.Code(language="yaml", interactive=False, max_lines=30, elem_id="run-spec")
         wiring.say(spec, label="training_tab.live.spec_label")
-    drawn = (progress, result, plots, loss, learning_rate, samples, log, spec, delete, stop, chat)
+    drawn = (progress, result, plots, loss, learning_rate, samples, log, spec, delete, stop, chat, resuming)
     wiring.shared["live-panel"] = LivePanel(run, *drawn, dialog, *buttons, delete_dialog, *delete_buttons)
 
 
@@ -152,6 +156,8 @@ def connect(wiring: Wiring, form: list[Any], start_button: gr.Button) -> None:
     for button, handler in ((panel.keep, stop_and_keep), (panel.discard, stop_and_discard)):
         stopped = wiring.on(button.click, handler, [panel.run], **RAW)
         wiring.on(stopped.then, tick, [seen], drawn)
+    for resumed in resume_panel.connect(wiring, panel.resuming, panel.run):
+        wiring.on(resumed.then, tick, [seen], drawn)
     outputs = [wiring.shared["tabs"], wiring.shared["chat-columns"]]
     wiring.on(panel.chat.click, chat_with_it, [panel.run], outputs, **RAW)
 
@@ -227,6 +233,7 @@ def draw(workbench: Workbench, snapshot: Snapshot, lang: Language, spec: Any) ->
         run_views.samples_table(snapshot.samples, lang),
         run_views.log_lines(snapshot.log, lang),
         spec,
+        resume_panel.button(snapshot, lang),
         gr.update(visible=not snapshot.status.active),
         gr.update(visible=snapshot.status.active),
         gr.update(visible=can_chat, value=text(key, lang)),
@@ -243,7 +250,7 @@ def _nothing_yet(lang: Language) -> list[Any]:
         "",
         "",
     ]
-    return [*drawn, *[gr.update(visible=False)] * 3, gr.update(choices=[], value=None)]
+    return [*drawn, *[gr.update(visible=False)] * 4, gr.update(choices=[], value=None)]
 
 
 def nothing_new() -> list[Any]:

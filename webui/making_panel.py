@@ -97,9 +97,11 @@ def connect(wiring: Wiring, panel: MakingPanel, name: gr.Dropdown) -> Any:
 
 
 def properties(view: DataView) -> Properties:
-    """The other data sets to choose from."""
+    """The other data sets to choose from; those that the recipe names and that are gone say so."""
     none = text("data_tab.making.none", view.lang)
+    gone = [name for name in view.recipe.other_datasets if name not in view.others]
     choices = [(none, ""), *((name, name) for name in view.others)]
+    choices += [(text("data_tab.making.gone", view.lang, name=name), name) for name in gone]
     fields = [*(f"mix-dataset-{number}" for number in range(MAX_MIXED)), "validation_dataset"]
     return {field: {"choices": choices} for field in fields}
 

@@ -119,8 +119,8 @@ def _samples(column: Column | None) -> Any:
 def apply(workbench: Workbench, lang: Language, name: str | None, paths: str | None, *roles: Any) -> None:
     """Keep the chosen roles in the recipe."""
     if name:
-        recipe = mapped(workbench.data.recipe(name), _columns(paths), roles)
-        workbench.data.save_recipe(name, recipe)
+        columns = _columns(paths)
+        workbench.data.change_recipe(name, lambda recipe: mapped(recipe, columns, roles))
 
 
 def _columns(paths: str | None) -> list[str]:

@@ -98,18 +98,31 @@ def row_number(page: object) -> int:
 
 
 def show_page(workbench: Workbench, lang: Language, name: str | None, page: float | None) -> list[Any]:
-    """The rows from number `page` of the usable ones on, and the number itself."""
+    """The rows from number `page` of the usable ones on, or the last, and that number itself."""
     if not name:
         return [1, ""]
-    return [row_number(page), rows(workbench, lang, name, row_number(page))]
+    start = min(row_number(page), _count(workbench, name) or 1)
+    return [start, rows(workbench, lang, name, start)]
 
 
 def show_next(workbench: Workbench, lang: Language, name: str | None, page: float | None) -> list[Any]:
-    return show_page(workbench, lang, name, row_number(page) + PREVIEW_ROWS)
+    """The next rows; after the last there are none."""
+    ahead = row_number(page) + PREVIEW_ROWS
+    last = bool(name) and ahead > _count(workbench, str(name))
+    return show_page(workbench, lang, name, page if last else ahead)
 
 
 def show_previous(workbench: Workbench, lang: Language, name: str | None, page: float | None) -> list[Any]:
     return show_page(workbench, lang, name, row_number(page) - PREVIEW_ROWS)
+
+
+def _count(workbench: Workbench, name: str) -> int:
+    """How many rows there are to turn to; 0 where that is not known."""
+    try:
+        status = workbench.data.check(name, WAIT_S, again=False)
+    except WorkbenchError:
+        return 0
+    return len(status.report.examples) if status.report else 0
 
 
 def show_line(workbench: Workbench, lang: Language, name: str | None, line: float | None) -> list[Any]:

@@ -7,6 +7,7 @@ What is learned is coloured and underlined; every token says on hover which it i
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from core.i18n import Language, text
@@ -56,27 +57,29 @@ def _buttons(row: PreviewRow, lang: Language) -> str:
     )
 
 
-def _shown(pieces: Sequence[Piece]) -> int:
-    """How many pieces are shown."""
+def _shown(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
+    """The pieces that are shown: tokens whole; of a turn in plain text as much as there is room for."""
+    shown: list[Piece] = []
     left = PREVIEW_CHARACTERS
-    for number, piece in enumerate(pieces[:MAX_TOKENS]):
+    for piece in pieces[:MAX_TOKENS]:
+        if len(piece.text) > left:
+            cut = piece.token_id < 0 and left > 0
+            return (*shown, replace(piece, text=piece.text[:left])) if cut else tuple(shown)
+        shown.append(piece)
         left -= len(piece.text)
-        if left < 0 and number:
-            return number
-    return min(len(pieces), MAX_TOKENS)
+    return tuple(shown)
 
 
 def _tokens(pieces: Sequence[Piece], lang: Language) -> Iterator[str]:
     learned, given = text("data_tab.preview.trained", lang), text("data_tab.preview.not_trained", lang)
     ids: list[str] = []
-    for piece in pieces[: _shown(pieces)]:
+    for piece in _shown(pieces):
         ids.append(str(piece.token_id))
         if not piece.text:  # its character is complete only with the next one
             continue
-        words = piece.text if piece.token_id >= 0 else piece.text[:PREVIEW_CHARACTERS]
         tag, kind, state = ("mark", "wb-trained", learned) if piece.trained else ("span", "wb-untrained", given)
-        title = f' title="{_title(words, " + ".join(ids), state)}"' if piece.token_id >= 0 else ""
-        yield f'<{tag} class="{kind}"{title}>{escape(words)}</{tag}>'
+        title = f' title="{_title(piece.text, " + ".join(ids), state)}"' if piece.token_id >= 0 else ""
+        yield f'<{tag} class="{kind}"{title}>{escape(piece.text)}</{tag}>'
         ids = []
 
 
@@ -85,9 +88,11 @@ def _title(words: str, ids: str, state: str) -> str:
 
 
 def _cut(pieces: Sequence[Piece], lang: Language) -> str:
-    shown = pieces[: _shown(pieces)]
-    whole = len(shown) == len(pieces) and all(len(piece.text) <= PREVIEW_CHARACTERS for piece in shown)
-    return "" if whole else note(text("data_tab.preview.cut", lang, count=f"{PREVIEW_CHARACTERS:,}"))
+    return (
+        ""
+        if _shown(pieces) == tuple(pieces)
+        else note(text("data_tab.preview.cut", lang, count=f"{PREVIEW_CHARACTERS:,}"))
+    )
 
 
 def example_text(example: Example, lang: Language) -> str:

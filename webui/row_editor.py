@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from core.data.checks.placeholders import with_values
 from core.errors import excerpt
 from core.i18n import Language, text
 from core.workbench import Workbench
@@ -25,6 +26,7 @@ from webui.wiring import RAW, Wiring
 
 if TYPE_CHECKING:
     from core.data.conversation import Example
+    from core.data.options import DataOptions
 
 MAX_TURNS = 8  # that have a field; those after them stay as they are
 
@@ -108,16 +110,15 @@ def open_or_leave_out(
         workbench.data.edit_row(name, row, None)
         return _closed()
     found = [each.example for each in workbench.preview(name, row_number(page) - 1, PREVIEW_ROWS) if each.row == row]
-    system_prompt = workbench.data.recipe(name).system_prompt
-    return _opened(found[0], system_prompt, lang) if found else _closed()
+    return _opened(name, found[0], workbench.data.recipe(name), lang) if found else _closed()
 
 
 def _closed() -> list[Any]:
     return [gr.update(visible=False), "", "", *[gr.update(visible=False)] * MAX_TURNS]
 
 
-def _opened(example: Example, system_prompt: str | None, lang: Language) -> list[Any]:
-    messages = own_messages(example, system_prompt)
+def _opened(name: str, example: Example, recipe: DataOptions, lang: Language) -> list[Any]:
+    messages = own_messages(example, recipe)
     title = text("data_tab.editor.title", lang, line=f"{example.line:,}")
     further = len(messages) - MAX_TURNS
     words = note(title) + (note(text("data_tab.editor.further", lang, count=further)) if further > 0 else "")
@@ -131,14 +132,15 @@ def _opened(example: Example, system_prompt: str | None, lang: Language) -> list
         else gr.update(visible=False, value="")
         for number in range(MAX_TURNS)
     ]
-    kept = json.dumps({"row": example.row, "messages": messages}, ensure_ascii=False)
+    kept = json.dumps({"dataset": name, "row": example.row, "messages": messages}, ensure_ascii=False)
     return [gr.update(visible=True), words, kept, *fields]
 
 
-def own_messages(example: Example, system_prompt: str | None) -> list[dict[str, Any]]:
+def own_messages(example: Example, recipe: DataOptions) -> list[dict[str, Any]]:
     """The messages without the system prompt that the recipe adds, which would else become the row's own."""
     messages = [dict(message) for message in example.messages]
-    return messages[1:] if system_prompt and example.system_prompt == system_prompt else messages
+    added = with_values(recipe.system_prompt, recipe.placeholders)
+    return messages[1:] if added and example.system_prompt == added else messages
 
 
 def rewritten(messages: Sequence[Mapping[str, Any]], contents: Sequence[str]) -> list[dict[str, Any]]:
@@ -153,21 +155,21 @@ def rewritten(messages: Sequence[Mapping[str, Any]], contents: Sequence[str]) ->
 
 
 def save_row(workbench: Workbench, lang: Language, name: str | None, kept: str | None, *contents: Any) -> Any:
-    """Keep the row with what stands in the fields."""
-    if not name or not kept:
+    """Keep the row with what stands in the fields, in its own data set: another may be chosen meanwhile."""
+    if not kept:
         return gr.skip()
-    row, messages = _row(kept)
+    dataset, row, messages = _row(kept)
     written = [checked_type(content, "turn") or "" for content in contents]
-    workbench.data.edit_row(name, row, rewritten(messages, written))
+    workbench.data.edit_row(dataset, row, rewritten(messages, written))
     return gr.update(visible=False)
 
 
-def _row(kept: str) -> tuple[int, list[dict[str, Any]]]:
+def _row(kept: str) -> tuple[str, int, list[dict[str, Any]]]:
     """The row that was opened, as it comes back from the browser."""
     try:
         values = json.loads(kept)
         messages = [{**message, "content": str(message["content"] or "")} for message in values["messages"]]
-        return row_number(values["row"]), messages
+        return checked_type(values["dataset"], "row", (str,)), row_number(values["row"]), messages
     except (ValueError, TypeError, KeyError, RecursionError):
         checked_type(excerpt(kept), "row", (dict,))
         raise

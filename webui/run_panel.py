@@ -144,14 +144,19 @@ def connect_plan(wiring: Wiring, trigger: Any) -> None:
     """Work out the plan when a trigger fires, then what Start says."""
     panel: RunPanel = wiring.shared["run-panel"]
     data: DatasetPanel = wiring.shared["dataset-panel"]
-    planned = wiring.on(trigger, show_plan, [data.name, *panel.form], panel.planned, **LAST_ONLY)
+    planned = wiring.on(trigger, show_plan, [data.name, *panel.form], panel.planned, **LAST_ONLY, **_in_turn("plan"))
     _connect_start(wiring, planned.then)  # by then the name may be another
 
 
 def _connect_start(wiring: Wiring, trigger: Any) -> None:
     panel: RunPanel = wiring.shared["run-panel"]
     known = [panel.name, wiring.shared["dataset-panel"].name, panel.refused]
-    wiring.on(trigger, check_name, known, [panel.start, panel.name_check], **LAST_ONLY)
+    wiring.on(trigger, check_name, known, [panel.start, panel.name_check], **LAST_ONLY, **_in_turn("start-button"))
+
+
+def _in_turn(what: str) -> dict[str, Any]:
+    """One after the other, whatever asked: else an answer to an older form that took longer is the one that stays."""
+    return {"concurrency_limit": 1, "concurrency_id": what}
 
 
 def show_targets(workbench: Workbench, lang: Language) -> Any:

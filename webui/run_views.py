@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from core.errors import Problem, WorkbenchError
 from core.i18n import Language, has_text, text
-from core.training.progress import LogLine, Sample, Snapshot, Status
+from core.training.log import LogLine
+from core.training.progress import Sample, Snapshot, Status
 from webui.views import (
     Kind,
     badge,

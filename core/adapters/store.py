@@ -117,9 +117,12 @@ def delete_adapter(workspace: Workspace, name: str, user: str = "") -> None:
     sync_folder(workspace.adapters)
 
 
-def save_adapter(peft_model: Any, adapter_name: str, target_folder: Path, card: AdapterCard) -> None:
+def save_adapter(
+    peft_model: Any, adapter_name: str, target_folder: Path, card: AdapterCard, replace: bool = False
+) -> None:
     """Write one adapter of a PeftModel as a new folder that peft itself can load; the card comes last.
 
+    With `replace` the folder may be there already: it is one or the other as a whole at any moment.
     The tensors are copied to the CPU; the model is not changed. The base is named as people know it, not by its path.
     """
     from peft import get_peft_model_state_dict
@@ -127,7 +130,7 @@ def save_adapter(peft_model: Any, adapter_name: str, target_folder: Path, card: 
 
     state = get_peft_model_state_dict(peft_model, adapter_name=adapter_name, save_embedding_layers=False)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())}
-    with new_folder(target_folder) as folder:
+    with new_folder(target_folder, replace) as folder:
         save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
         write_json(folder / CONFIG_FILE, _plain_config(peft_model.peft_config[adapter_name], card))
         write_card(folder, card)

@@ -24,6 +24,7 @@ from core.settings import Settings
 from core.workspace import Workspace, free_name, read_json, sync_folder, write_json
 
 CARDS = ".cards"
+SHOWN_NAMES = 8  # of the data sets there are, where another was asked for
 README = "README.md"  # of the folder itself, unless someone added a data set of that name
 
 
@@ -96,7 +97,8 @@ def find_dataset(workspace: Workspace, name: str) -> DatasetInfo:
     """
     known = {info.name: info for info in list_datasets(workspace)}
     if name not in known:
-        raise refusal("A03_no_dataset", name=excerpt(name), known=", ".join(known) or "–")
+        shown = [*list(known)[:SHOWN_NAMES], *(["…"] if len(known) > SHOWN_NAMES else [])]
+        raise refusal("A03_no_dataset", name=excerpt(name), known=", ".join(shown) or "–")
     return known[name]
 
 

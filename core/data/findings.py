@@ -10,7 +10,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, overload
 
 from core.errors import SHOWN_PROBLEMS, Problem
 
@@ -21,7 +21,7 @@ class Finding:
 
     `count` is in how many rows it was found, 1 for a problem of no row in particular. `problems` are the first
     `SHOWN_PROBLEMS`; `lines` are those of the rows in the order they were found, for a problem of the whole set perhaps
-    not of all.
+    not of all. `files` has the file of each line (`Example.file`), nothing where all are in the one file of the set.
     """
 
     key: str
@@ -29,6 +29,7 @@ class Finding:
     problems: tuple[Problem, ...]
     count: int
     lines: Sequence[int]
+    files: Sequence[str] = ()
 
     @property
     def code(self) -> str:
@@ -38,13 +39,15 @@ class Finding:
 class FindingLog:
     """Collects problems as they are found.
 
-    One that concerns several rows says how many in its value `count`, and names their lines in its value `rows`.
+    One that concerns several rows says how many in its value `count`, and names their lines in its value `rows` and
+    their files in `files`.
     """
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str], list[Problem]] = {}
         self._counts: Counter[tuple[str, str]] = Counter()
         self._lines: dict[tuple[str, str], array[int]] = {}
+        self._files: dict[tuple[str, str], _Files] = {}
 
     def add(self, problems: Iterable[Problem]) -> None:
         for problem in problems:
@@ -55,7 +58,10 @@ class FindingLog:
             rows = problem.values.get("rows")
             line = problem.place.line
             self._counts[kind] += problem.values["count"] if rows else 1
-            self._lines.setdefault(kind, array("q")).extend(rows or ([] if line is None else [line]))
+            lines = rows or ([] if line is None else [line])
+            self._lines.setdefault(kind, array("q")).extend(lines)
+            files = problem.values.get("files") or [problem.place.file] * len(lines)
+            self._files.setdefault(kind, _Files()).extend(files)
 
     def findings(self, file: str, *, errors_warn: bool = False) -> tuple[Finding, ...]:
         """What was found so far, errors first, then by line; every place names a file.
@@ -68,5 +74,34 @@ class FindingLog:
             named = tuple(
                 replace(each, severity=shown, place=replace(each.place, file=each.place.file or file)) for each in kept
             )
-            found.append(Finding(key, shown, named, self._counts[severity, key], self._lines[severity, key]))
+            kind = (severity, key)
+            found.append(Finding(key, shown, named, self._counts[kind], self._lines[kind], self._files[kind]))
         return tuple(sorted(found, key=lambda each: (each.severity, each.lines[0] if each.lines else 0, each.key)))
+
+
+class _Files(Sequence[str]):
+    """Names of files, of which there are few; 4 bytes each."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._known: dict[str, int] = {}
+        self._numbers = array("i")
+
+    def extend(self, names: Iterable[str]) -> None:
+        for name in names:
+            number = self._known.setdefault(name, len(self._names))
+            if number == len(self._names):
+                self._names.append(name)
+            self._numbers.append(number)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self._names[number] for number in self._numbers[index]]
+        return self._names[self._numbers[index]]

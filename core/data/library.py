@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from core.errors import Place, WorkbenchError, excerpt, refusal
 from core.jobs import Cancelled, Job
 from core.workspace import Workspace, checked_name, free_name, read_json, write_json
 
-KEPT_REPORTS = 4  # the one on the page, one that a run uses, and sets that are mixed in
+KEPT_REPORTS = 4  # besides those of the sets that are mixed in: the one on the page, and some that were there before
 MAX_PATTERNS_BYTES = 64 * 1024
 
 
@@ -58,6 +58,7 @@ class _Check:
 
     name: str
     job: Job[CheckProgress, DatasetReport]
+    others: int  # data sets whose reports it uses
     only_shown: bool = True
 
 
@@ -67,6 +68,7 @@ class DataLibrary:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._lock = threading.Lock()
+        self._changing = threading.Lock()  # a recipe that is changed is read and written by one at a time
         self._checks: dict[str, _Check] = {}  # by what decides the report; the one asked for last is the last
 
     # ---- the registry ----
@@ -100,14 +102,28 @@ class DataLibrary:
         """Keep a recipe with its data set.
 
         Raises:
-            WorkbenchError: A03 where it, or one that the recipe names, is not there; H02 for a set mixed into itself.
+            WorkbenchError: A03 where it, or one that the recipe newly names, is not there; H02 for a set mixed into
+                itself.
         """
         card = self.card(name)
         for other in options.other_datasets:
-            self.find(other)
+            if other not in card.options.other_datasets:  # one that is gone since holds up no other change
+                self.find(other)
         if name in options.other_datasets:
             raise refusal("H02_mixed_with_itself", Place(field="mix"), name=name)
         datasets.write_card(self._workspace, name, card.model_copy(update={"options": options}))
+
+    def change_recipe(self, name: str, change: Callable[[DataOptions], DataOptions]) -> None:
+        """Keep what `change` makes of the recipe as it stands; of two changes at once neither is lost.
+
+        Raises:
+            WorkbenchError: as `save_recipe`, and what `change` raises.
+        """
+        with self._changing:
+            kept = self.recipe(name)
+            wanted = change(kept)
+            if wanted != kept:
+                self.save_recipe(name, wanted)
 
     def edit_row(self, name: str, row: int, messages: Sequence[Mapping[str, Any]] | None) -> None:
         """Rewrite a row, or leave it out (None); the file stays as it is.
@@ -127,10 +143,12 @@ class DataLibrary:
         self._change_edits(name, row, [])
 
     def _change_edits(self, name: str, row: int, new: Sequence[RowEdit]) -> None:
-        options = self.recipe(name)
-        others = [edit for edit in options.edits if edit.row != row]
-        edits = tuple(sorted([*others, *new], key=lambda edit: edit.row))
-        self.save_recipe(name, options.model_copy(update={"edits": edits}))
+        def change(recipe: DataOptions) -> DataOptions:
+            others = [edit for edit in recipe.edits if edit.row != row]
+            edits = tuple(sorted([*others, *new], key=lambda edit: edit.row))
+            return recipe.model_copy(update={"edits": edits})
+
+        self.change_recipe(name, change)
 
     # ---- checks ----
 
@@ -165,11 +183,31 @@ class DataLibrary:
         except Cancelled as error:
             raise _check_cancelled(name) from error
 
+    def state(self, name: str, options: DataOptions) -> str:
+        """Changes when anything does that decides the report: bytes and recipes, also of the sets that are mixed in.
+
+        Raises:
+            WorkbenchError: A03, D45 where a data set is not there.
+        """
+        others = [
+            [other, self._other(other).state, self.recipe(other).model_dump(mode="json")]
+            for other in options.other_datasets
+        ]
+        recipe = options.without_rendering().model_dump(mode="json")
+        return json.dumps([name, self.find(name).state, recipe, others])
+
+    def _other(self, name: str) -> DatasetInfo:
+        """A data set that another one uses."""
+        try:
+            return self.find(name)
+        except WorkbenchError as error:
+            raise refusal("A03_other_dataset", name=excerpt(name)) if error.key == "A03_no_dataset" else error from None
+
     def _check(
         self, name: str, options: DataOptions, *, only_shown: bool, again: bool = True
     ) -> Job[CheckProgress, DatasetReport]:
         info, options = self.find(name), options.without_rendering()
-        key = json.dumps([name, info.state, options.model_dump(mode="json"), self._others_key(options)])
+        key = self.state(name, options)
         with self._lock:
             kept = self._checks.pop(key, None)
             if kept is None or (kept.job.cancelled and again):
@@ -177,22 +215,22 @@ class DataLibrary:
                     if other.only_shown:
                         other.job.cancel()
                 work = partial(report, info, options, self._plain_report)
-                kept = _Check(name, Job(f"check {name}", work))
+                kept = _Check(name, Job(f"check {name}", work), len(options.other_datasets))
             kept.only_shown &= only_shown
             self._checks[key] = kept
-            while len(self._checks) > KEPT_REPORTS:
-                self._checks.pop(next(iter(self._checks)))
+            self._forget_oldest()
         return kept.job
+
+    def _forget_oldest(self) -> None:
+        """Keep a report as long as one that uses it; what is in progress is never forgotten."""
+        room = KEPT_REPORTS + max(check.others for check in self._checks.values())
+        ended = [key for key, check in self._checks.items() if not check.job.running]
+        for key in ended[: max(0, len(self._checks) - room)]:
+            del self._checks[key]
 
     def _plain_report(self, name: str) -> DatasetReport:
         """Another set as it is mixed in: under its own recipe, without what that mixes in."""
-        return self.report(name, self.recipe(name).model_copy(update={"mix": (), "validation_dataset": None}))
-
-    def _others_key(self, options: DataOptions) -> object:
-        return [
-            [other, self.find(other).state, self.recipe(other).model_dump(mode="json")]
-            for other in options.other_datasets
-        ]
+        return self.report(name, self.recipe(name).alone())
 
     def _running(self, name: str) -> tuple[_Check, ...]:
         return tuple(check for check in self._checks.values() if check.name == name and check.job.running)
@@ -209,13 +247,8 @@ class DataLibrary:
         return None
 
     def index_of(self, name: str, file: str, line: int) -> int | None:
-        """Number of the example that begins at a line of a file of the set, else of the first after it."""
-        later = [
-            (example.line, number)
-            for number, example in enumerate(self.report(name).examples)
-            if example.file == file and example.line >= line
-        ]
-        return min(later)[1] if later else None
+        """As `DatasetReport.index_of`."""
+        return self.report(name).index_of(file, line)
 
     # ---- what is made of them ----
 

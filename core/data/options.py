@@ -103,6 +103,10 @@ class DataOptions(Settings):
         """The part of the recipe that decides which examples there are."""
         return self.model_copy(update={name: type(self).model_fields[name].default for name in RENDERING})
 
+    def alone(self) -> DataOptions:
+        """The recipe of a set that is used by another: what it would itself take from others is not taken."""
+        return self.model_copy(update={"mix": (), "validation_dataset": None})
+
     @field_validator("fixes", "edits", "mix", mode="before")
     @classmethod
     def _list_becomes_tuple(cls, value: object) -> object:

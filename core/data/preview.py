@@ -50,8 +50,17 @@ def preview_row(example: Example, tokenizer: Any | None, options: DataOptions) -
             problem = error.problems[0]
     if example.text is not None:
         return PreviewRow(example, (Piece(example.text, True, -1),), problem)
-    pieces = [
-        Piece(f"{message['role']}: {message['content']}\n", message["role"] == "assistant", -1)
-        for message in example.messages
-    ]
+    learned = _learned(example, options)
+    pieces = (
+        Piece(f"{message['role']}: {message['content']}\n", number in learned, -1)
+        for number, message in enumerate(example.messages)
+    )
     return PreviewRow(example, tuple(pieces), problem)
+
+
+def _learned(example: Example, options: DataOptions) -> set[int]:
+    """Numbers of the messages that are trained, as rendering decides it."""
+    said = [number for number, message in enumerate(example.messages) if message["role"] == "assistant"]
+    learned = [number for number in said if example.messages[number].get("trained", True)]
+    asked = set(range(len(example.messages))).difference(said) if options.train_prompt else set()
+    return asked.union(learned[-1:] if options.answers == "last" else learned)

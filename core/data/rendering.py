@@ -26,7 +26,6 @@ from core.data.template_forms import uses_tools, without_thoughts
 from core.data.templates import BUILT_IN_TEMPLATES, ensure_template
 from core.data.turns import NOT_TRAINED, ChatView, Rendered, broken, cut
 from core.errors import SHOWN_PROBLEMS, Place, Problem, WorkbenchError, refusal
-from core.jobs import Cancelled
 from core.settings import LongRows
 
 __all__ = [
@@ -37,14 +36,15 @@ __all__ = [
     "RenderedSet",
     "end_of_turn_ids",
     "ensure_template",
+    "fitted",
     "preview",
     "render_all",
     "render_example",
     "render_prompt",
+    "renderer",
 ]
 
 AS_USUAL = DataOptions()
-REPORTED_EVERY = 100
 PREVIEW_CHARACTERS, PREVIEW_TOKENS = 20_000, 1024  # of a document
 
 
@@ -61,12 +61,14 @@ class Piece:
 class RenderedSet:
     """All rows of a data set as ids, and what became of the rows that did not fit.
 
-    `too_long` are the lines of rows over the maximum length, `cut` those of them that were cut rather than skipped,
-    `untrained` those of which the cut left nothing to learn (they are not among `rows`). Errors among `problems` name
-    rows that the template could not render; they are not among `rows` either.
+    `too_long` are the lines of rows over the maximum length, `untrained` those of which the cut left nothing to learn
+    (they are not among `rows`), `cut` has the line of each row that was cut and is still there. Errors among `problems`
+    name rows that the template could not render; they are not among `rows` either. The last `documents` rows are
+    documents, or blocks of them.
     """
 
     rows: list[Rendered]
+    documents: int = 0
     too_long: tuple[int, ...] = ()
     cut: tuple[int, ...] = ()
     untrained: tuple[int, ...] = ()
@@ -112,10 +114,19 @@ def render_example(tokenizer: Any, example: Example, options: DataOptions = AS_U
         WorkbenchError: D27 where there is no answer to learn, or none before which something was said; D28 where the
             template refuses the conversation; M05 where there is no template.
     """
+    return renderer(tokenizer, options)(example)
+
+
+def renderer(tokenizer: Any, options: DataOptions = AS_USUAL) -> Callable[[Example], list[Rendered]]:
+    """As `render_example`, for many: what a tokenizer with thousands of added tokens is slow to say is asked once."""
     view = ChatView.of(tokenizer)
-    if example.kind == "text":
-        return pack(documents(view, example, options.text_separator))
-    return _render(view, example, options)
+
+    def render(example: Example) -> list[Rendered]:
+        if example.kind == "text":
+            return pack(documents(view, example, options.text_separator))
+        return _render(view, example, options)
+
+    return render
 
 
 def render_all(
@@ -124,25 +135,20 @@ def render_all(
     max_length: int | None = None,
     long_rows: LongRows = "skip",
     options: DataOptions = AS_USUAL,
-    report: Callable[[int], bool] | None = None,
 ) -> RenderedSet:
     """Render every example. Conversations over `max_length` tokens are skipped, or cut at their end.
 
     Documents are packed into blocks of `max_length` tokens (`documents.py`); without one each is a row of its own.
-    `report` is told now and then how many examples are done; it returns False to end the work.
 
     Raises:
         WorkbenchError: D30 where no row keeps a trained token; all D27 and D28 where no example can be rendered.
-        Cancelled: where `report` said so.
     """
     view = ChatView.of(tokenizer)
     rows: list[Rendered] = []
     texts: list[Document] = []
     with_tools: list[int] = []
     problems: list[Problem] = []
-    for number, example in enumerate(examples):
-        if report and number % REPORTED_EVERY == 0 and not report(number):
-            raise Cancelled
+    for example in examples:
         try:
             if example.kind == "text":
                 texts += documents(view, example, options.text_separator)
@@ -155,6 +161,17 @@ def render_all(
         raise WorkbenchError(problems)
     problems += _template_warnings(view, rows, with_tools)
     return _fit(rows, pack(texts, max_length, options.text_overlap), max_length, long_rows, problems)
+
+
+def fitted(whole: RenderedSet, max_length: int, long_rows: LongRows, overlap: int) -> RenderedSet:
+    """What `render_all` gives with a maximum length, from what it gave without one: nothing is tokenised again.
+
+    Raises:
+        WorkbenchError: D30 where no row keeps a trained token.
+    """
+    begin = len(whole.rows) - whole.documents
+    texts = [Document(row.input_ids, row.line) for row in whole.rows[begin:]]
+    return _fit(whole.rows[:begin], pack(texts, max_length, overlap), max_length, long_rows, [*whole.problems])
 
 
 def preview(tokenizer: Any, example: Example, options: DataOptions = AS_USUAL) -> list[Piece]:
@@ -236,7 +253,9 @@ def _fit(
     if untrained:
         values = {"count": len(untrained), "limit": limit, "lines": ", ".join(map(str, untrained[:SHOWN_PROBLEMS]))}
         problems = [*problems, Problem("D30_rows_without_answer", Place(line=untrained[0]), values, "warning")]
-    return RenderedSet(fit + blocks, too_long, too_long if long_rows == "cut" else (), untrained, tuple(problems))
+    both = zip(rows, kept, strict=True) if long_rows == "cut" else ()
+    cut = tuple(row.line for whole, row in both if len(whole.input_ids) > limit and row.trained_tokens)
+    return RenderedSet(fit + blocks, len(blocks), too_long, cut, untrained, tuple(problems))
 
 
 def _nothing_fits(rows: list[Rendered], limit: int, long_rows: LongRows) -> WorkbenchError:

@@ -23,6 +23,7 @@ from core.data.findings import Finding
 from core.data.formats.detection import Column
 from core.data.intake import CheckProgress, FixOffer, Intake, take_in
 from core.data.options import DataOptions, FixName, FormatName
+from core.data.places import Places
 from core.data.reading.streams import Container, naming, open_rows
 from core.data.selection import Indices, Selection
 from core.errors import Place, Problem, excerpt, refusal
@@ -39,9 +40,9 @@ class DatasetReport:
     group are equal or nearly so and never stand on both sides of a split. `left_out` counts rows by what left them out
     (bad, edits, fixes, length, sample), `composition` the examples by the data set they come from. `placeholders` are
     those of the file, also where the recipe fills them. `system_prompt` is the one that all its own examples share.
-    `validation` are the examples of the data set that the recipe names for it, `others` the reports on all other sets
-    it uses; `characters` is about what is said
-    in all.
+    `validation` are the examples of the data set that the recipe names for it, with that name as their file, `others`
+    the reports on all other sets it uses; `characters` is about what is said in all. `places` are those of all rows of
+    its own that could be read, by which `index_of` finds one.
     """
 
     info: DatasetInfo
@@ -62,6 +63,7 @@ class DatasetReport:
     validation: Sequence[Example] = ()
     others: tuple[DatasetReport, ...] = ()
     characters: int = 0
+    places: Places | None = None
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -79,6 +81,22 @@ class DatasetReport:
     @property
     def error_count(self) -> int:
         return sum(finding.count for finding in self.findings if finding.severity == "error")
+
+    def index_of(self, file: str, line: int) -> int | None:
+        """Number of the example that begins at a line, else of the first after it; None where there is none.
+
+        `file` is a file of the set, "" where it is one itself; of a set of several then the first that has the line.
+        """
+        if self.places is None or not isinstance(self.examples, Selection):
+            return None
+        own = np.flatnonzero(self.examples.source == 0)
+        rows = self.examples.position[own]
+        fits = self.places.lines[rows] >= line
+        if file:
+            number = self.places.files.index(file) if file in self.places.files else -1
+            fits &= self.places.file_numbers[rows] == number
+        own, lines = own[fits], self.places.lines[rows[fits]]
+        return int(own[lines.argmin()]) if len(own) else None
 
 
 Resolve = Callable[[str], DatasetReport]
@@ -115,9 +133,11 @@ def _finished(info: DatasetInfo, intake: Intake, container: Container, resolve: 
     own = Selection.of(intake.store, index)
     others = {name: resolve(name) for name in options.other_datasets}
     examples, groups, composition = _mixed(own, facts.groups[index], info.name, intake, others)
-    validation = others[options.validation_dataset].examples if options.validation_dataset else ()
-    if validation:
-        intake.log.add(leak_problems(examples, validation))
+    validation: Sequence[Example] = ()
+    if options.validation_dataset:
+        held_out, name = others[options.validation_dataset].examples, options.validation_dataset
+        intake.log.add(leak_problems(examples, held_out, name))
+        validation = Selection.of(held_out, name=name)
     return DatasetReport(
         info=info,
         options=options,
@@ -137,6 +157,7 @@ def _finished(info: DatasetInfo, intake: Intake, container: Container, resolve: 
         validation=validation,
         others=tuple(others.values()),
         characters=_characters(intake, index, examples),
+        places=facts.places,
     )
 
 

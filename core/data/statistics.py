@@ -16,7 +16,7 @@ import numpy as np
 
 from core.data.conversation import Example, whole_text
 from core.data.options import DataOptions
-from core.data.rendering import NOT_TRAINED, Rendered, render_example
+from core.data.rendering import NOT_TRAINED, Rendered, renderer
 from core.data.template_forms import without_thoughts
 from core.errors import WorkbenchError
 from core.settings import LongRows
@@ -151,10 +151,10 @@ def measure(
         WorkbenchError: M05, M06 where the model has no template that could be used.
         core.jobs.Cancelled: what `report` raises.
     """
-    count = _Count()
+    count, render = _Count(), renderer(tokenizer, options)
     for number, example in enumerate(examples, 1):
         try:
-            rows = render_example(tokenizer, example, options)
+            rows = render(example)
         except WorkbenchError as error:
             if error.code.startswith("M"):
                 raise

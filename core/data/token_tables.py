@@ -40,8 +40,8 @@ class TokenTables:
         Raises:
             WorkbenchError: A03, D45 where there is no such data set.
         """
-        info, options = self._library.find(name), self._library.recipe(name)
-        wanted = (name, info.state, options, model)
+        options = self._library.recipe(name)
+        wanted = (self._library.state(name, options), options, model)
 
         def count(watch: Watch[float]) -> TokenTable:
             examples = self._library.report(name, options).examples
@@ -61,4 +61,7 @@ class TokenTables:
         except Cancelled:
             return TokenStatus(True, job.progress or 0.0)  # a newer one has taken its place; ask again
         except WorkbenchError as error:
+            with self._lock:
+                if self._job is job:  # whoever asks again means it: a check that was cancelled may have begun anew
+                    self._job = None
             return TokenStatus(False, 1.0, error=error)

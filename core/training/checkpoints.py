@@ -4,11 +4,12 @@ Owns their folders, manifests, random-generator state and rotation:
 
     checkpoints/step-000123/
         adapter/            the adapter in peft's layout with its card, as chat applies it
-        optimizer.pt, scheduler.pt, rng_state.pth, trainer_state.json
+        spec.yaml           the resolved spec it was trained with
+        optimizer.pt, scheduler.pt, rng_state.pth, trainer_state.json; scaler.pt under fp16
         manifest.json       written last: step, versions, hashes of data and of every file
 
-Optimizer, scheduler and generators are saved as tensors and plain values, so that `weights_only=True` reads them; so
-far only the adapter is read back.
+Optimizer, scheduler and generators are saved as tensors and plain values, so that `weights_only=True` reads them;
+the trainer reads them back under the names they have here.
 Which step is saved when, and which one is best, is decided by the run.
 """
 
@@ -23,10 +24,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from core.training.spec import write_spec
 from core.workspace import new_folder, read_json, write_json
 
 ADAPTER = "adapter"  # the adapter's name in the twin, and its folder in a checkpoint
 MANIFEST = "manifest.json"
+SPEC_FILE = "spec.yaml"
 FORMAT_VERSION = 1
 KEPT_NEWEST = 2
 RngState = dict[str, Any]
@@ -84,6 +87,9 @@ def write_checkpoint(folder: Path, trainer: Any, card: Any, origin: Origin) -> C
         torch.save(trainer.optimizer.state_dict(), staging / "optimizer.pt")
         torch.save(trainer.lr_scheduler.state_dict(), staging / "scheduler.pt")
         torch.save(trainer.last_rng, staging / "rng_state.pth")
+        if trainer.accelerator.scaler is not None:
+            torch.save(trainer.accelerator.scaler.state_dict(), staging / "scaler.pt")
+        write_spec(staging / SPEC_FILE, trainer.job.spec)
         trainer.state.save_to_json(str(staging / "trainer_state.json"))
         files = {file.relative_to(staging).as_posix(): _sha256(file) for file in _files(staging)}
         manifest = Manifest(trainer.step, origin.dataset_sha256, origin.base_fingerprint, library_versions(), files)

@@ -18,10 +18,10 @@ import torch
 from core.errors import Problem
 from core.training.checkpoints import Checkpoint
 from core.training.events import Failed, Finished, Stopped
+from core.training.log import LOG_FILE
 from core.training.preparation import Preparation
 from core.training.trainer import NotFiniteError
 
-LOG_FILE = "log.txt"
 SHOWN_LINES = 10
 EndEvent = Finished | Stopped | Failed
 

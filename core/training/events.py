@@ -40,6 +40,17 @@ class RunStarted:
 
 
 @dataclass(frozen=True)
+class Resumed:
+    """The run goes on after a step, 0 for its start, in this process; what came after that step is done again."""
+
+    step: int
+    resumed_at: str
+    pid: int
+    process_started: float
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
 class PhaseStarted:
     phase: Phase
     elapsed_s: float
@@ -151,6 +162,7 @@ class Failed:
 
 Event = (
     RunStarted
+    | Resumed
     | PhaseStarted
     | Planned
     | StepDone

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from core.data.conversation import Example
 from core.data.datasets import DatasetInfo, find_dataset, read_card
 from core.data.library import DataLibrary
 from core.data.options import RENDERING, DataOptions
-from core.data.rendering import Rendered, RenderedSet, render_all
+from core.data.rendering import Rendered, RenderedSet, fitted, render_all
 from core.data.report import DatasetReport, Resolve, report
 from core.data.splitting import default_validation_rows, split
 from core.errors import Place, Problem, WorkbenchError, refusal
@@ -113,9 +113,9 @@ def read_data(spec: RunSpec, workspace: Workspace) -> DatasetReport:
 
 
 def _plain_recipe(workspace: Workspace, name: str) -> DataOptions:
-    """The recipe saved with another data set, without what that mixes in."""
+    """The recipe saved with another data set, as far as it concerns that alone."""
     find_dataset(workspace, name)
-    return read_card(workspace, name).options.model_copy(update={"mix": (), "validation_dataset": None})
+    return read_card(workspace, name).options.alone()
 
 
 def _read_whole(
@@ -131,14 +131,18 @@ def _read_whole(
     return data
 
 
-def check_spec(spec: RunSpec, workspace: Workspace, loaded: LoadedModel, data: DatasetReport) -> None:
+def check_spec(
+    spec: RunSpec, workspace: Workspace, loaded: LoadedModel, data: DatasetReport, resumes: bool = False
+) -> None:
     """Compare the spec with the data, the base and the adapters there are. Warnings are for the caller to show.
+
+    The name of a run that `resumes` may be taken: perhaps by itself, and it is settled when the adapter is kept.
 
     Raises:
         WorkbenchError: every problem found: the data's, A07, M14, M19, M25 or D42, H05, H06.
     """
     problems = [*data.errors, *(each for each in base_problems(spec, loaded) if each.severity == "error")]
-    name_problem = check_adapter_name(workspace, spec.name)
+    name_problem = None if resumes else check_adapter_name(workspace, spec.name)
     problems += [name_problem] if name_problem else []
     problems += [Problem("M14_training_refused", each.place, each.values) for each in _damage(loaded.problems)]
     try:
@@ -211,20 +215,22 @@ def make_plan(spec: RunSpec, data: DatasetReport, rows: RenderedRows, loaded: Lo
     machine, shape = machine_of(loaded), _shape_of(spec, loaded)
     lengths = [*rows.train.lengths, *rows.validation.lengths]
     limit = row_limit(spec, lengths, shape, machine, _are_documents(rows.train_examples))
-    train = _fitted(rows.train, rows.train_examples, limit, spec, loaded)
-    validation = _fitted(rows.validation, rows.validation_examples, limit, spec, loaded, may_be_empty=True)
-    left_out = len(lengths) - len(train.rows) - len(validation.rows)
+    train = _fitted(rows.train, limit, spec)
+    validation = _fitted(rows.validation, limit, spec, may_be_empty=True)
+    before, after = (rows.train, rows.validation), (train, validation)
+    left_out = sum(map(_conversations, before)) - sum(map(_conversations, after))
     counts = RowCounts(
         max_length=limit,
         validation_share=rows.share,
         train_lengths=_as_many(train.lengths, rows.stands_for),
         train_trained=_as_many(train.trained_tokens, rows.stands_for),
         validation_lengths=_as_many(validation.lengths, rows.stands_for),
-        left_out=0 if _are_documents(rows.train_examples) else round(left_out * rows.stands_for),
+        left_out=round(left_out * rows.stands_for),
         cut=round((len(train.cut) + len(validation.cut)) * rows.stands_for),
         rendered=len(train.rows) + len(validation.rows) if rows.stands_for > 1 else None,
     )
     chosen = plan(spec, counts, shape, machine)
+    chosen = replace(chosen, warnings=(*chosen.warnings, *_said_once(after)))
     resolved = chosen.resolve(spec).model_copy(
         update={
             "base_fingerprint": loaded.fingerprint,
@@ -269,24 +275,28 @@ def _shape_of(spec: RunSpec, loaded: LoadedModel) -> ModelShape:
     return ModelShape(info.hidden_size, info.layers, info.vocab_size, info.max_length, trained)
 
 
-def _fitted(
-    rendered: RenderedSet,
-    examples: Sequence[Example],
-    limit: Decision,
-    spec: RunSpec,
-    loaded: LoadedModel,
-    *,
-    may_be_empty: bool = False,
-) -> RenderedSet:
+def _fitted(rendered: RenderedSet, limit: Decision, spec: RunSpec, *, may_be_empty: bool = False) -> RenderedSet:
     """The rows within the limit; the set itself where all are. Documents are packed into blocks of it."""
-    if max(rendered.lengths, default=0) <= limit.value and not _are_documents(examples):
+    if max(rendered.lengths, default=0) <= limit.value and not rendered.documents:
         return rendered
     try:
-        return render_all(loaded.tokenizer, examples, int(limit.value), spec.training.long_rows, spec.data)
+        return fitted(rendered, int(limit.value), spec.training.long_rows, spec.data.text_overlap)
     except WorkbenchError:
         if may_be_empty:
             return RenderedSet([])
         raise
+
+
+def _conversations(rendered: RenderedSet) -> int:
+    return len(rendered.rows) - rendered.documents
+
+
+def _said_once(rendered: Iterable[RenderedSet]) -> list[Problem]:
+    """What rendering has to say, each kind once; rows that a template refuses are told where they are to be skipped."""
+    kinds: dict[str, Problem] = {}
+    for each in (problem for found in rendered for problem in found.problems):
+        kinds.setdefault(each.key, replace(each, severity="warning"))
+    return list(kinds.values())
 
 
 def _are_documents(examples: Sequence[Example]) -> bool:

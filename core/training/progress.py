@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
 
 from core.errors import Problem
 from core.training.events import (
@@ -22,6 +21,7 @@ from core.training.events import (
     Phase,
     PhaseStarted,
     Planned,
+    Resumed,
     RunStarted,
     SampleDone,
     Saved,
@@ -30,6 +30,7 @@ from core.training.events import (
     Stopped,
     StopReason,
 )
+from core.training.log import LogLine, log_lines
 from core.training.plan import Plan
 
 RECENT_STEPS = 30
@@ -63,15 +64,6 @@ class Sample:
     prompt: str
     answer: str
     finished: str
-
-
-@dataclass(frozen=True)
-class LogLine:
-    """A line of the log as a key of the catalogue with values."""
-
-    key: str
-    values: dict[str, Any]
-    elapsed_s: float
 
 
 @dataclass(frozen=True)
@@ -142,6 +134,7 @@ class Progress:
     _samples: list[Sample] = field(default_factory=list)
     _log: deque[LogLine] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
     _count: int = 0
+    _new_from: int = 0  # the first of `_steps` since the run was resumed
 
     @property
     def version(self) -> int:
@@ -157,15 +150,18 @@ class Progress:
             self._samples.append(Sample(event.step, event.prompt, event.answer, event.finished))
         elif not isinstance(event, Logged):
             self._now = _after(self._now, event)
+        if isinstance(event, Resumed):
+            self._go_back_to(event.step)
         if not isinstance(event, StepDone):
-            self._log.extend(_log_lines(event))
+            self._log.extend(log_lines(event))
         if not isinstance(event, RunStarted):
             self._now = replace(self._now, elapsed_s=event.elapsed_s)
 
     def snapshot(self) -> Snapshot:
         best = min(self._evals, key=lambda done: done.loss, default=None)
         last = self._steps[-1] if self._steps else None
-        seconds_per_token = _seconds_per_token(self._steps[-RECENT_STEPS:])
+        newest = self._steps[self._new_from :] or self._steps  # right after resuming, the earlier speed has to do
+        seconds_per_token = _seconds_per_token(newest[-RECENT_STEPS:])
         return replace(
             self._now,
             version=self._count,
@@ -183,6 +179,13 @@ class Progress:
             tokens_per_s=1 / seconds_per_token if seconds_per_token else None,
             eta_s=self._eta_s(seconds_per_token),
         )
+
+    def _go_back_to(self, step: int) -> None:
+        """Forget what came after a step: it is done again."""
+        self._steps = [done for done in self._steps if done.step <= step]
+        self._evals = [done for done in self._evals if done.step <= step]
+        self._samples = [sample for sample in self._samples if sample.step <= step]
+        self._new_from = len(self._steps)
 
     def _eta_s(self, seconds_per_token: float | None) -> float | None:
         plan = self._now.plan
@@ -203,19 +206,8 @@ class Progress:
 def _after(now: Snapshot, event: Event) -> Snapshot:
     """The snapshot after an event that is not one of a series."""
     match event:
-        case RunStarted():
-            return replace(
-                now,
-                status=Status.PREPARING if now.status == Status.QUEUED else now.status,  # a stop may come first
-                run_id=event.run_id,
-                name=event.name,
-                base=event.base,
-                dataset=event.dataset,
-                started_by=event.started_by,
-                started_at=event.started_at,
-                pid=event.pid,
-                process_started=event.process_started,
-            )
+        case RunStarted() | Resumed():
+            return _begun(now, event)
         case PhaseStarted():
             trains = event.phase == "training" and now.status == Status.PREPARING
             return replace(now, phase=event.phase, status=Status.RUNNING if trains else now.status)
@@ -229,56 +221,55 @@ def _after(now: Snapshot, event: Event) -> Snapshot:
     return _ended(now, event)
 
 
+def _begun(now: Snapshot, event: RunStarted | Resumed) -> Snapshot:
+    match event:
+        case RunStarted():
+            return replace(
+                now,
+                status=Status.PREPARING if now.status == Status.QUEUED else now.status,  # a stop may come first
+                run_id=event.run_id,
+                name=event.name,
+                base=event.base,
+                dataset=event.dataset,
+                started_by=event.started_by,
+                started_at=event.started_at,
+                pid=event.pid,
+                process_started=event.process_started,
+            )
+        case Resumed():
+            return replace(
+                now,
+                status=Status.PREPARING,
+                phase=None,
+                pid=event.pid,
+                process_started=event.process_started,
+                checkpoint_step=event.step or None,
+                stop_reason=None,
+                keep_asked=None,
+                problems=(),
+                reference="",
+            )
+
+
 def _ended(now: Snapshot, event: Event) -> Snapshot:
     match event:
         case Finished():
             return replace(now, status=Status.FINISHED, phase=None, adapter=event.adapter, kept_step=event.step)
         case Stopped():
+            discarded = event.reason == "asked" and now.keep_asked is False
             return replace(
                 now,
                 status=Status.STOPPED,
                 phase=None,
-                adapter=event.adapter,
-                kept_step=event.step if event.adapter else None,
+                adapter=event.adapter or now.adapter,  # what was kept before the run was resumed is still there
+                kept_step=event.step if event.adapter else now.kept_step,
+                checkpoint_step=None if discarded else now.checkpoint_step,
                 stop_reason=event.reason,
                 problems=event.problems,
             )
         case Failed():
             return replace(now, status=Status.FAILED, phase=None, problems=event.problems, reference=event.reference)
     return now
-
-
-def _log_lines(event: Event) -> list[LogLine]:
-    """What the log says of an event."""
-    match event:
-        case Logged():
-            return [LogLine(event.key, event.values, event.elapsed_s)]
-        case PhaseStarted():
-            return [LogLine(f"training.phase.{event.phase}", {}, event.elapsed_s)]
-        case EvalDone():
-            loss = "–" if event.loss is None else f"{event.loss:.4g}"  # a file has null for one that is not finite
-            key = "training.log.evaluated_best" if event.best else "training.log.evaluated"
-            return [LogLine(key, {"step": event.step, "loss": loss}, event.elapsed_s)]
-        case Saved():
-            return [LogLine("training.log.saved", {"step": event.step}, event.elapsed_s)]
-        case StopAsked():
-            key = "training.log.stop_asked_keep" if event.keep else "training.log.stop_asked_discard"
-            return [LogLine(key, {}, event.elapsed_s)]
-    return _end_lines(event)
-
-
-def _end_lines(event: Event) -> list[LogLine]:
-    match event:
-        case Finished():
-            return [LogLine("training.log.finished", {"name": event.adapter, "step": event.step}, event.elapsed_s)]
-        case Stopped():
-            kept = ("training.log.stopped_kept", {"name": event.adapter, "step": event.step})
-            key, values = kept if event.adapter else ("training.log.stopped", {})
-            reason = LogLine(f"training.stop_reason.{event.reason}", {}, event.elapsed_s)
-            return [reason, LogLine(key, values, event.elapsed_s)]
-        case Failed():
-            return [LogLine("training.log.failed", {}, event.elapsed_s)]
-    return []
 
 
 def _seconds_per_token(steps: list[StepDone]) -> float | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,9 +23,8 @@ import psutil
 import torch
 from transformers import set_seed
 
-from core.adapters.card import AdapterCard, AdapterMetrics
+from core.adapters.card import AdapterCard
 from core.adapters.methods import lora_config
-from core.adapters.store import now, save_adapter
 from core.errors import WorkbenchError
 from core.models.loader import LoadedModel
 from core.models.memory import used_memory_gb
@@ -33,23 +32,25 @@ from core.models.twin import make_twin
 from core.training import events as e
 from core.training.checkpoints import (
     ADAPTER,
+    SPEC_FILE,
     Origin,
     list_checkpoints,
     load_adapter_weights,
+    read_manifest,
     rotate,
     write_checkpoint,
 )
-from core.training.endings import LOG_FILE, EndEvent, StopSignal, broken, not_finite
+from core.training.endings import EndEvent, StopSignal, broken, not_finite
+from core.training.keeping import adapter_card, keep_adapter
+from core.training.log import LOG_FILE, Sink, also_logged
 from core.training.preparation import Preparation, base_problems, check_spec, make_plan, read_data, render_rows
+from core.training.resume import Resumption, clear_the_way
 from core.training.samples import answer_all
 from core.training.spec import RunSpec, write_spec
 from core.training.trainer import AdapterTrainer, NotFiniteError, StepFigures, TrainingJob, TrainingStoppedError
-from core.workspace import Workspace, free_name
+from core.workspace import Workspace
 
 CHECKPOINTS = "checkpoints"
-SPEC_FILE = "spec.yaml"
-FINAL_LOSS_STEPS = 10
-Sink = Callable[[e.Event], None]
 
 
 @dataclass(frozen=True)
@@ -63,18 +64,22 @@ class RunContext:
     started_by: str = ""
 
 
-def run_training(spec: RunSpec, context: RunContext, sink: Sink, stop: StopSignal) -> EndEvent:
+def run_training(
+    spec: RunSpec, context: RunContext, sink: Sink, stop: StopSignal, resumption: Resumption | None = None
+) -> EndEvent:
     """Train one adapter; every outcome but a sink that fails is an event, the last of which is returned.
 
-    Everything random comes from the spec's seed, so a run does not depend on what its process did before.
+    Everything random comes from the spec's seed, so a run does not depend on what its process did before. With a
+    `resumption` it goes on from there, to the same adapter as if it had never ended; whoever resumes it has said so.
     """
-    sink = _also_logged(sink, context.folder / LOG_FILE)
-    run = _Run(spec, context, sink, stop)
-    sink(_started(spec, context))
+    sink = also_logged(sink, context.folder / LOG_FILE)
+    run = _Run(spec, context, sink, stop, resumption)
+    if resumption is None:
+        sink(_started(spec, context))
     try:
         end = run.carry_out()
     except TrainingStoppedError:
-        end = e.Stopped("asked", None, 0, run.elapsed_s)
+        end = run.nothing_kept()
     except NotFiniteError as error:
         end = not_finite(error, list_checkpoints(run.checkpoints), run.elapsed_s)
     except WorkbenchError as error:
@@ -93,10 +98,20 @@ class _Run:
     context: RunContext
     sink: Sink
     stop: StopSignal
+    resumption: Resumption | None = None
     began: float = field(default_factory=time.monotonic)
     prepared: Preparation | None = None
-    losses: list[float] = field(default_factory=list)
+    trains: bool = False
+    losses: dict[int, float] = field(default_factory=dict)  # by step, as are the others
     evals: dict[int, float] = field(default_factory=dict)
+    sampled: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        if self.resumption:
+            self.began -= self.resumption.elapsed_s
+            self.losses |= self.resumption.losses
+            self.evals |= self.resumption.evals
+            self.sampled |= self.resumption.sampled
 
     @property
     def elapsed_s(self) -> float:
@@ -108,6 +123,8 @@ class _Run:
 
     def carry_out(self) -> EndEvent:
         write_spec(self.context.folder / SPEC_FILE, self.spec)
+        if self.resumption:
+            self._go_back(self.resumption)
         self.prepared = self._prepare()
         write_spec(self.context.folder / SPEC_FILE, self.prepared.spec)
         with _threads(self.prepared.plan.threads):
@@ -116,11 +133,20 @@ class _Run:
             trainer = AdapterTrainer(tree, self._job(self.prepared), self)
             self._sample(make_twin(self.context.model.model), step=0)
             self._phase("training")
+            self.trains = True
             with suppress(
                 TrainingStoppedError
             ):  # within a step or an evaluation: the weights are those of the last step
-                trainer.train()
+                trainer.go_through(self.resumption.checkpoint if self.resumption else None)
             return self._end(trainer)
+
+    def _go_back(self, resumption: Resumption) -> None:
+        """Say what is not as it was, and make room for the checkpoints that come again."""
+        for name in resumption.damaged:
+            self._log("training.log.damaged_checkpoint", name=name)
+        for problem in resumption.differences:
+            self._log(f"errors.{problem.key}.what", **problem.values)
+        clear_the_way(self.checkpoints, resumption.step)
 
     def _prepare(self) -> Preparation:
         workspace, model = self.context.workspace, self.context.model
@@ -129,7 +155,7 @@ class _Run:
         self._phase("checking")
         for problem in (*data.warnings, *base_problems(self.spec, model)):
             self.sink(e.Logged(f"errors.{problem.key}.what", problem.values, self.elapsed_s))
-        check_spec(self.spec, workspace, model, data)
+        check_spec(self.spec, workspace, model, data, resumes=self.resumption is not None)
         self._phase("rendering")
         rows = render_rows(self.spec, data, model)
         self._phase("planning")
@@ -164,13 +190,13 @@ class _Run:
         return self.stop.asked
 
     def step_done(self, figures: StepFigures) -> None:
-        self.losses.append(figures.loss)
+        self.losses[figures.step] = figures.loss
         memory_gb = used_memory_gb(self.context.model.precision.device)
         self.sink(e.StepDone(**vars(figures), memory_gb=memory_gb, elapsed_s=self.elapsed_s))
 
     def review(self, trainer: AdapterTrainer) -> None:
         """Evaluate on the validation rows, where there are some, and answer the sample prompts."""
-        if trainer.job.validation:
+        if trainer.job.validation and trainer.step not in self.evals:
             self._phase("evaluating")
             began = time.monotonic()
             loss = trainer.validation_loss()
@@ -191,11 +217,12 @@ class _Run:
     def _sample(self, tree: Any, step: int) -> None:
         """Answer the sample prompts with a bare tree: at step 0 the base alone."""
         assert self.prepared is not None
-        if not self.prepared.samples or not self.prepared.plan.review_steps:
+        if step in self.sampled or not self.prepared.samples or not self.prepared.plan.review_steps:
             return
         self._phase("sampling")
         answers = answer_all(tree, self.context.model, self.prepared.samples, self.stop_asked)
         if not self.stop.asked:
+            self.sampled.add(step)
             for each in answers:
                 self.sink(e.SampleDone(step, each.prompt, each.answer, each.finished, self.elapsed_s))
 
@@ -203,18 +230,21 @@ class _Run:
 
     def _end(self, trainer: AdapterTrainer) -> EndEvent:
         if self.stop.asked and (trainer.step == 0 or not self.stop.keep):
-            shutil.rmtree(self.checkpoints, ignore_errors=True)
-            return e.Stopped("asked", None, 0, self.elapsed_s)
+            return self.nothing_kept()
         self._phase("saving")
         self.save(trainer)
         kept = self._restore_best(trainer)
-        adapters, name = self.context.workspace.adapters, self.spec.name
-        if (adapters / name).exists():  # it was free when the run began
-            name = free_name(adapters, name)
-        save_adapter(trainer.model, ADAPTER, adapters / name, self._card(kept, name))
+        earlier = self.resumption.adapter if self.resumption else None
+        name = keep_adapter(trainer.model, self.context.workspace, self._card(kept), earlier)
         if trainer.step < trainer.job.plan.steps:
             return e.Stopped("asked", name, kept, self.elapsed_s)
         return e.Finished(name, kept, self.elapsed_s)
+
+    def nothing_kept(self) -> e.Stopped:
+        """Stopped before there was anything to keep, or it is not wanted."""
+        if not self.stop.keep:
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
+        return e.Stopped("asked", None, 0, self.elapsed_s)
 
     def _restore_best(self, trainer: AdapterTrainer) -> int:
         """Put the best evaluated weights back where a later evaluation was worse; the step of the weights now there.
@@ -225,7 +255,7 @@ class _Run:
         if best is None or best == max(self.evals) or best == trainer.step:
             return trainer.step
         checkpoint = next((each for each in list_checkpoints(self.checkpoints) if each.step == best), None)
-        if checkpoint is None:
+        if checkpoint is None or not read_manifest(checkpoint):
             return trainer.step
         load_adapter_weights(trainer.model, checkpoint)
         self._log("training.log.best_restored", step=best, loss=f"{self.evals[best]:.4f}")
@@ -235,31 +265,12 @@ class _Run:
     def _best_step(self) -> int | None:
         return min(self.evals, key=lambda step: self.evals[step], default=None)
 
-    def _card(self, step: int, name: str | None = None) -> AdapterCard:
+    def _card(self, step: int) -> AdapterCard:
         assert self.prepared is not None
-        spec, model = self.prepared.spec, self.context.model
-        recent = self.losses[max(0, step - FINAL_LOSS_STEPS) : step]
-        return AdapterCard(
-            name=name or spec.name,
-            base_name=model.info.name,
-            base_fingerprint=model.fingerprint,
-            template=model.template,
-            run_id=self.context.run_id,
-            dataset=spec.dataset,
-            dataset_sha256=spec.dataset_sha256,
-            system_prompt=self.prepared.system_prompt,
-            rank=spec.method.rank,
-            created=now(),
-            metrics=AdapterMetrics(
-                train_loss=sum(recent) / len(recent) if recent else None,
-                eval_loss=self.evals.get(step),
-                best_step=self._best_step,
-                steps=len(self.losses),
-            ),
-        )
+        return adapter_card(self.context.run_id, self.prepared, self.context.model, step, self.losses, self.evals)
 
     def _phase(self, phase: e.Phase) -> None:
-        if self.stop.asked and not self.losses:
+        if self.stop.asked and not self.trains:
             raise TrainingStoppedError
         self.sink(e.PhaseStarted(phase, self.elapsed_s))
 
@@ -289,15 +300,3 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _also_logged(sink: Sink, path: Path) -> Sink:
-    """A sink that also writes everything but single steps to the run's log, for people who read logs."""
-
-    def emit(event: e.Event) -> None:
-        sink(event)
-        if not isinstance(event, e.StepDone | e.Planned):
-            with path.open("a", encoding="utf-8") as log:
-                log.write(e.to_line(event) + "\n")
-
-    return emit

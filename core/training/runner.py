@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from core.errors import Place, Problem, WorkbenchError, refusal
 from core.models.memory import release
-from core.training.events import END_EVENTS, Event, EventLog, Logged, StopAsked
+from core.training.events import END_EVENTS, Event, EventLog, Logged, StopAsked, read_events
 from core.training.history import EVENTS_FILE, RunHistory, RunSummary
-from core.training.progress import Progress, Snapshot
+from core.training.progress import Progress, Snapshot, Status
 from core.training.spec import RunSpec, read_spec
 from core.workspace import Workspace
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from core.models.loader import LoadedModel
     from core.training.checkpoints import Checkpoint
     from core.training.endings import StopSignal
+    from core.training.resume import Resumption
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class _Active:
 
 
 class Runner:
-    """Starts, stops, shows and forgets runs. Its methods may be called from any thread."""
+    """Starts, resumes, stops, shows and forgets runs. Its methods may be called from any thread."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
@@ -61,22 +62,58 @@ class Runner:
 
         self.settle()
         with self._lock:
-            if self._active is not None:
-                raise refusal("A01_run_going_on", name=self._active.name)
+            self._refuse_a_second()
             self._check(spec, model)
             folder = self._history.new_folder()
-            run_id, log = folder.name, EventLog(folder / EVENTS_FILE)
-            active = self._active = _Active(run_id, spec.name, started_by, StopSignal(), log)
-            thread = threading.Thread(target=self._work, args=(active, spec, model), name=f"run-{run_id}")
-            thread.daemon = True  # `close` stops it in order; a second Ctrl-C need not wait for it
+            active = _Active(folder.name, spec.name, started_by, StopSignal(), EventLog(folder / EVENTS_FILE))
             try:
-                thread.start()
+                self._begin(active, spec, model)
             except BaseException:
-                self._active = None
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
-            self._thread = thread
-        return run_id
+        return active.run_id
+
+    def resumption(self, run_id: str, model: LoadedModel | None) -> Resumption:
+        """From where a run that ended early would go on, and what has changed since; nothing is started.
+
+        Without a model, the base is not compared.
+
+        Raises:
+            WorkbenchError: A30 where there is no such run, A23 where it has finished, A01 while it goes on; A03, H01
+                where its spec or a data set of it is gone or damaged.
+        """
+        from core.training.resume import find_resumption
+
+        folder, snapshot = self._history.folder(run_id), self.snapshot(run_id)
+        if snapshot.status == Status.FINISHED:
+            raise refusal("A23_already_finished", name=snapshot.name, steps=snapshot.steps)
+        if snapshot.status.active:
+            raise refusal("A01_run_going_on", name=snapshot.name)
+        return find_resumption(folder / "checkpoints", self.spec(run_id), snapshot, self._workspace, model)
+
+    def resume(self, run_id: str, model: LoadedModel, accept_changes: bool = False) -> None:
+        """Go on with a run that ended early, on the loaded model; without a whole checkpoint from its start.
+
+        Raises:
+            WorkbenchError: as `resumption`; what has changed since, unless that is accepted and it can go on; A01
+                where another run is going on.
+        """
+        from core.training.endings import StopSignal
+        from core.training.resume import resumed_event
+
+        self.settle()
+        found = self.resumption(run_id, model)
+        with self._lock:
+            self._refuse_a_second()
+            against = [each for each in found.differences if each.severity == "error" or not accept_changes]
+            if against:
+                raise WorkbenchError(against)
+            log = EventLog(self._history.folder(run_id) / EVENTS_FILE)
+            active = _Active(run_id, found.spec.name, self.snapshot(run_id).started_by, StopSignal(), log)
+            for event in read_events(log.path).events:
+                active.progress.add(event)
+            self._emit(active, resumed_event(found))
+            self._begin(active, found.spec, model, found)
 
     def stop(self, run_id: str, keep: bool = True) -> None:
         """Ask a run to stop, keeping its adapter or not. Asking again, or a run that has ended, changes nothing.
@@ -180,6 +217,23 @@ class Runner:
             shutil.rmtree(folder)
             self._history.forget(run_id)
 
+    def _refuse_a_second(self) -> None:
+        if self._active is not None:
+            raise refusal("A01_run_going_on", name=self._active.name)
+
+    def _begin(self, active: _Active, spec: RunSpec, model: LoadedModel, resumption: Resumption | None = None) -> None:
+        """Let the thread of a run begin; where it cannot, no run is going on."""
+        arguments = (active, spec, model, resumption)
+        thread = threading.Thread(target=self._work, args=arguments, name=f"run-{active.run_id}")
+        thread.daemon = True  # `close` stops it in order; a second Ctrl-C need not wait for it
+        self._active = active
+        try:
+            thread.start()
+        except BaseException:
+            self._active = None
+            raise
+        self._thread = thread
+
     def _check(self, spec: RunSpec, model: LoadedModel) -> None:
         from core.adapters.store import check_adapter_name
         from core.data.datasets import find_dataset
@@ -195,14 +249,14 @@ class Runner:
         if problems:
             raise WorkbenchError(problems)
 
-    def _work(self, active: _Active, spec: RunSpec, model: LoadedModel) -> None:
+    def _work(self, active: _Active, spec: RunSpec, model: LoadedModel, resumption: Resumption | None) -> None:
         """The thread's whole life. Whatever happens, the next run can start afterwards."""
         try:
             from core.training.run import RunContext, run_training
 
             folder = self._history.folder(active.run_id)
             context = RunContext(self._workspace, model, active.run_id, folder, active.started_by)
-            run_training(spec, context, lambda event: self._emit(active, event), active.stop)
+            run_training(spec, context, lambda event: self._emit(active, event), active.stop, resumption)
         except Exception:
             logger.exception("run %s could not say how it ended", active.run_id)
         finally:

@@ -17,10 +17,11 @@ from typing import Any, Protocol
 import torch
 from torch.utils.data import DataLoader, Sampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
 
 from core.data.batching import epoch_order, pad_batch
 from core.data.rendering import Rendered
-from core.training.checkpoints import RngState, rng_state
+from core.training.checkpoints import Checkpoint, RngState, load_adapter_weights, rng_state
 from core.training.loss import count_trained, output_layer, summed_loss
 from core.training.plan import Plan
 from core.training.spec import RunSpec
@@ -73,7 +74,7 @@ class Watcher(Protocol):
 
     def stop_asked(self) -> bool: ...
     def step_done(self, figures: StepFigures) -> None: ...
-    def review(self, trainer: AdapterTrainer) -> None: ...
+    def review(self, trainer: AdapterTrainer) -> None: ...  # of what this step has been given already, nothing
     def save(self, trainer: AdapterTrainer) -> None: ...
 
 
@@ -98,6 +99,16 @@ class AdapterTrainer(Trainer):
         self._pace = _Pace(self)
         super().__init__(model=model, args=_arguments(job), train_dataset=job.train, callbacks=[self._pace])
         self.remove_callback(PrinterCallback)
+
+    def go_through(self, checkpoint: Checkpoint | None) -> None:
+        """Train to the end: from the start, or after the step of a checkpoint with the very state it holds."""
+        if checkpoint is None:
+            self.train()
+        elif checkpoint.step < self.job.plan.steps:
+            self.train(resume_from_checkpoint=str(checkpoint.folder))
+        else:
+            self._load_from_checkpoint(str(checkpoint.folder))
+            self.state = TrainerState.load_from_json(str(checkpoint.folder / TRAINER_STATE_NAME))
 
     @property
     def step(self) -> int:
@@ -172,6 +183,9 @@ class AdapterTrainer(Trainer):
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         return 0  # counting them walks over every parameter at every micro-batch, and nothing shows them
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        load_adapter_weights(self.model, Checkpoint(0, Path(resume_from_checkpoint)))
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         self.watcher.save(self)
         self._pace.saved()
@@ -231,6 +245,10 @@ class _Pace(TrainerCallback):
 
     def saved(self) -> None:
         self._last_saved = time.monotonic()
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if state.global_step in self._plan.review_steps:  # resumed where the run ended before or amid a review
+            self._trainer.watcher.review(self._trainer)
 
     def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._step_began = time.monotonic()

@@ -109,7 +109,7 @@ def test_the_page_is_usable_at_once_and_in_the_browsers_language(
     expect(page.get_by_role("tab", name="Training", exact=True)).to_be_visible()
 
 
-def test_a_killed_server_shows_the_run_as_interrupted_with_its_chart(
+def test_a_killed_server_shows_the_run_as_interrupted_with_its_chart_and_resumes_it(
     serve: Callable[..., Server], visit: Callable[..., Visitor], screenshot: Callable[[Page, str], None], tmp_path: Path
 ) -> None:
     server, visitor = serve(), visit()
@@ -132,6 +132,14 @@ def test_a_killed_server_shows_the_run_as_interrupted_with_its_chart(
     expect(page.locator("#plot-loss canvas, #plot-loss svg").first).to_be_visible()
     expect(page.locator("#stop-run")).to_be_hidden()
     screenshot(page, "interrupted-en")
+    page.locator("#resume-run").click()
+    expect(page.locator("#stop-run")).to_be_visible()
+    expect(page.locator("#run-progress")).to_contain_text("about")  # a time that is left: it trains
+    page.locator("#stop-run").click()
+    page.locator("#stop-keep").click()
+    expect(page.locator("#resume-run")).to_contain_text("Resume after step")
+    expect(page.locator("#run-result")).to_contain_text("cut-off")
+    screenshot(page, "resumable-en")
 
 
 @pytest.mark.parametrize(("language", "code"), [("English", "A03"), ("简体中文", "A03")])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import traceback
+import weakref
 
 import pytest
 
@@ -56,3 +58,39 @@ def test_whoever_asks_gets_the_error_that_ended_it(error: Exception, kind: type[
     for _ in range(2):
         with pytest.raises(kind):
             job.result()
+
+
+def test_an_error_that_is_asked_for_often_does_not_grow() -> None:
+    def work(watch: Watch[int]) -> None:
+        raise refusal("D01_no_rows")
+
+    job = Job("work", work)
+    lengths = set()
+    for _ in range(4):
+        with pytest.raises(WorkbenchError) as caught:
+            job.result()
+        lengths.add(len(traceback.extract_tb(caught.tb)))
+    assert len(lengths) == 1
+
+
+class Held:
+    """Something big that work holds."""
+
+
+@pytest.mark.parametrize("cause", [Cancelled(), refusal("D01_no_rows")])
+def test_what_ended_work_held_is_let_go(cause: Exception) -> None:
+    held: list[weakref.ref[Held]] = []
+
+    def work(watch: Watch[int]) -> None:
+        big = Held()
+        held.append(weakref.ref(big))
+        try:
+            raise cause
+        except WorkbenchError as error:
+            raise refusal("D01_no_rows") from error
+
+    job = Job("work", work)
+    assert job.wait(WAIT_S)
+    assert held[0]() is None
+    with pytest.raises(type(cause)):
+        job.result()

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from core.adapters.card import read_card, write_card
 from core.adapters.store import list_adapters
 from core.chat import engine
+from core.chat.serving import Applied
 from core.data import datasets, library
 from core.data.options import DataOptions
 from core.errors import WorkbenchError
@@ -96,6 +98,27 @@ def test_the_name_of_the_run_in_progress_is_taken(
         workbench.rename_adapter("old", "colors")
     assert caught.value.key == "M25_name_taken"
     assert [info.name for info in list_adapters(workbench.workspace)] == ["old"]
+
+
+def test_an_adapter_that_a_resumed_run_replaced_is_applied_as_it_is_now(workbench: Workbench, tiny_model: Any) -> None:
+    from tests.core.adapters.building import save_random_adapter
+
+    folder = workbench.workspace.adapters / "old"
+    save_random_adapter(tiny_model, folder, seed=1)
+    workbench.load_model("tiny", LoadSettings(precision="fp32"))
+
+    def applied() -> Applied:
+        workbench.apply_adapter("old")
+        serving = workbench._serving
+        assert serving and workbench.applied() == ["old"]
+        return serving.engine.applied[0]
+
+    first = applied()
+    assert applied() is first
+    card = read_card(folder)
+    assert card
+    write_card(folder, card.model_copy(update={"created": "2026-01-01T00:00:00+00:00"}))
+    assert applied().id != first.id
 
 
 def test_closing_waits_for_the_download_to_leave(workspace: Workspace) -> None:

@@ -287,6 +287,37 @@ def test_a_new_folder_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_a_folder_is_replaced_as_a_whole_and_leaves_no_rest(
+    exchanges: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not exchanges:  # as on a system that cannot
+        monkeypatch.setattr("core.workspace._exchange", lambda first, second: False)
+    for content in ("old", "new"):
+        with new_folder(tmp_path / "made", replace=True) as folder:
+            (folder / content).write_text(content)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["made"]
+    assert [entry.name for entry in (tmp_path / "made").iterdir()] == ["new"]
+
+
+def test_a_replacement_that_fails_leaves_the_old_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with new_folder(tmp_path / "made") as folder:
+        (folder / "old").write_text("old")
+    monkeypatch.setattr("core.workspace._exchange", lambda first, second: False)
+    rename = Path.rename
+
+    def fails(self: Path, target: Path) -> Path:
+        if self.name.endswith(".tmp"):
+            raise OSError(28, "full")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(OSError, match="full"), new_folder(tmp_path / "made", replace=True) as folder:
+        (folder / "new").write_text("new")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["made"]
+    assert [entry.name for entry in (tmp_path / "made").iterdir()] == ["old"]
+
+
 def test_a_new_folder_never_replaces_one_that_has_content(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").write_text("old")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,7 @@ class StandInLibrary:
     refused: WorkbenchError | None = None
     running: bool = False
     again: bool | None = None
+    edited: str = ""
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     names: list[str] = field(default_factory=lambda: [NAME, "other.jsonl"])
 
@@ -92,9 +94,11 @@ class StandInLibrary:
     def recipe(self, name: str) -> DataOptions:
         return self.options
 
-    def save_recipe(self, name: str, options: DataOptions) -> None:
-        self.calls.append(("save", name))
-        self.options = options
+    def change_recipe(self, name: str, change: Callable[[DataOptions], DataOptions]) -> None:
+        wanted = change(self.options)
+        if wanted != self.options:
+            self.calls.append(("save", name))
+            self.options = wanted
 
     def card(self, name: str) -> DatasetCard:
         return DatasetCard(source=HOSTILE, added="2026-01-02T03:04:05+00:00", options=self.options)
@@ -126,6 +130,7 @@ class StandInLibrary:
 
     def edit_row(self, name: str, row: int, messages: Any) -> None:
         self.calls.append(("edit", row, messages))
+        self.edited = name
         self.options = self.options.model_copy(update={"edits": (RowEdit(row=row, messages=None),)})
 
     def restore_row(self, name: str, row: int) -> None:

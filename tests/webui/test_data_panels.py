@@ -141,9 +141,16 @@ def test_a_kind_of_file_that_is_not_read_is_refused_by_the_core(
 
 
 def test_a_deleted_data_set_leaves_the_list_and_none_is_chosen(workbench: Any) -> None:
-    choice, dialog = dataset_handlers.delete_dataset(workbench, "en", NAME)
+    dialog, question, asked = dataset_handlers.ask_to_delete(workbench, "en", NAME)
+    assert (dialog["visible"], asked, f"“{NAME}”" in question) == (True, NAME, True)
+    choice, dialog = dataset_handlers.delete_dataset(workbench, "en", asked, NAME)
     assert (choice["choices"], choice["value"], dialog["visible"]) == (["other.jsonl"], None, False)
-    assert dataset_handlers.ask_to_delete(workbench, "en", None)["visible"] is False
+    assert dataset_handlers.ask_to_delete(workbench, "en", None)[0]["visible"] is False
+
+
+def test_the_data_set_that_the_question_named_is_deleted_whatever_is_chosen_by_then(workbench: Any) -> None:
+    choice, _ = dataset_handlers.delete_dataset(workbench, "en", NAME, "other.jsonl")
+    assert (choice["choices"], choice["value"]) == (["other.jsonl"], "other.jsonl")
 
 
 # ---- the recipe ----
@@ -157,6 +164,19 @@ def test_a_change_is_saved_and_what_is_being_typed_is_left_alone(workbench: Any,
     assert ("preview", 3, preview_panel.PREVIEW_ROWS) in workbench.data.calls
     fields = [update for update, part in zip(answer, panel.shown, strict=True) if part in panel.form]
     assert [update for update in fields if "value" in update] == []
+
+
+def test_another_set_that_is_gone_is_shown_as_such_and_can_be_let_go(workbench: Any, drawn: Any, panel: Any) -> None:
+    workbench.data.options = DataOptions(validation_dataset="gone.jsonl")
+    workbench.data.check = lambda *_, **__: (_ for _ in ()).throw(refusal("A03_other_dataset", name="gone.jsonl"))
+    answer = dataset_handlers.choose(workbench, "en", NAME, "")
+    assert "gone.jsonl" in drawn(answer)["dataset-report"]
+    assert drawn(answer)["dataset-filled"] == NAME
+    validation = answer[panel.shown.index(panel.fields(("validation_dataset",))[0])]
+    assert validation["value"] == "gone.jsonl"
+    assert validation["choices"][-1] == ("gone.jsonl (no longer there)", "gone.jsonl")
+    dataset_handlers.save(workbench, "en", NAME, "", 1, NAME, "", "", unit=("validation_dataset",))
+    assert workbench.data.options == DataOptions()
 
 
 def test_a_form_that_holds_another_data_set_is_not_saved(workbench: Any) -> None:
@@ -287,6 +307,8 @@ def test_any_row_number_shows_rows_that_there_are(workbench: Any, row: Any, star
 def test_the_pager_goes_forth_and_back_by_a_page(workbench: Any) -> None:
     assert preview_panel.show_next(workbench, "en", NAME, 1)[0] == 4
     assert preview_panel.show_previous(workbench, "en", NAME, 4)[0] == 1
+    assert preview_panel.show_next(workbench, "en", NAME, 7)[0] == 7
+    assert preview_panel.show_page(workbench, "en", NAME, 5000)[0] == len(EXAMPLES)
 
 
 def test_words_are_found_from_the_next_row_on(workbench: Any) -> None:
@@ -347,6 +369,8 @@ def test_a_row_is_opened_turn_by_turn_and_saved_as_it_was_rewritten(workbench: A
     assert row_editor.save_row(workbench, "en", NAME, kept, *contents)["visible"] is False
     turns = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "Momo"}]
     assert workbench.data.calls[-1] == ("edit", 2, turns)
+    assert row_editor.save_row(workbench, "en", "other.jsonl", kept, *contents)["visible"] is False
+    assert workbench.data.edited == NAME, "the editor stays open when another data set is chosen"
 
 
 def test_an_emptied_turn_is_taken_out_and_what_has_no_field_stays() -> None:
@@ -359,8 +383,10 @@ def test_an_emptied_turn_is_taken_out_and_what_has_no_field_stays() -> None:
 
 def test_the_recipes_system_prompt_does_not_become_the_rows_own() -> None:
     example = replace(EXAMPLES[0], messages=({"role": "system", "content": "Be kind."}, *EXAMPLES[0].messages))
-    assert row_editor.own_messages(example, "Be kind.")[0]["role"] == "user"
-    assert row_editor.own_messages(example, None)[0]["role"] == "system"
+    assert row_editor.own_messages(example, DataOptions(system_prompt="Be kind."))[0]["role"] == "user"
+    assert row_editor.own_messages(example, DataOptions())[0]["role"] == "system"
+    filled = DataOptions(system_prompt="Be {{how}}.", placeholders={"how": "kind"})
+    assert row_editor.own_messages(example, filled)[0]["role"] == "user"
 
 
 def test_a_row_is_left_out_and_restored(workbench: Any) -> None:

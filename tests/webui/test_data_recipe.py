@@ -112,3 +112,10 @@ def test_every_field_of_the_form_is_saved_by_exactly_one_unit() -> None:
 def test_a_change_of_one_field_leaves_all_others_as_they_are_kept() -> None:
     changed = recipe_from(FULL, {"take": 9}, PATTERNS)
     assert changed == FULL.model_copy(update={"take": 9})
+
+
+@pytest.mark.parametrize("percent", [0, -5, 100, 200, 1e9])
+def test_a_share_that_no_set_can_have_is_refused_in_words_of_its_own(percent: float) -> None:
+    changes = {"mix-dataset-0": "a.jsonl", "mix-percent-0": percent}
+    with pytest.raises(WorkbenchError, match="H02"):
+        recipe_from(DataOptions(), changes, {})

@@ -45,6 +45,12 @@ def test_a_report_names_how_the_file_was_read_and_what_became_of_its_rows() -> N
         assert part in shown
 
 
+def test_a_file_without_a_readable_row_does_not_ask_for_its_columns() -> None:
+    shown = dataset_views.dataset_report(replace(UNKNOWN, rows=0), CARD, "en")
+    assert "which column holds what" not in shown
+    assert "The problems below say why" in shown
+
+
 def test_an_unknown_format_says_what_can_be_done() -> None:
     assert "which column holds what" in dataset_views.dataset_report(UNKNOWN, CARD, "en")
 
@@ -113,6 +119,14 @@ def test_a_row_without_end_is_cut_in_the_preview() -> None:
         assert "only the first" in shown
         assert shown.count("<mark") <= preview_views.MAX_TOKENS + 1
         assert len(shown.replace('<mark class="wb-trained"', "")) < 40 * preview_views.PREVIEW_CHARACTERS
+
+
+def test_of_a_long_turn_in_plain_text_the_beginning_is_shown() -> None:
+    pieces = Piece("user: hi\n", False, -1), Piece("assistant: " + "word " * 10_000, True, -1)
+    shown = preview_views.preview([PreviewRow(EXAMPLES[0], pieces)], "en", model_loaded=False)
+    assert "assistant: word word" in shown
+    assert "only the first" in shown
+    assert len(shown) < 2 * preview_views.PREVIEW_CHARACTERS
 
 
 def test_rows_of_another_data_set_and_documents_are_not_edited() -> None:

@@ -14,13 +14,14 @@ from core.settings import MethodSettings, TrainingSettings, fields_of
 from core.training.history import RunSummary
 from core.training.plan import Plan
 from core.training.progress import Snapshot, Status
+from core.training.resume import Resumption
 from core.training.spec import RunSpec
 from core.workbench import ModelStatus
 from core.workspace import Workspace
 from tests.webui.data_scene import NAME, StandInData
 from tests.webui.test_model_tab import BF16
 from tests.webui.test_views import PLAN, SNAPSHOT
-from webui import live_panel, run_panel, run_views, training_tab
+from webui import live_panel, resume_panel, run_panel, run_views, training_tab
 
 DATA = [NAME]
 
@@ -50,6 +51,7 @@ class StandIn(StandInData):
     active: str | None = None
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     refused: WorkbenchError | None = None
+    differences: tuple[Problem, ...] = ()
     calls: list[tuple[Any, ...]] = field(default_factory=list)
 
     def check_adapter_name(self, name: str) -> Problem | None:
@@ -87,6 +89,13 @@ class StandIn(StandInData):
     def snapshot(self, run_id: str) -> Snapshot:
         self.calls.append(("snapshot", run_id))
         return self.snapshots[run_id]
+
+    def resumption(self, run_id: str) -> Resumption:
+        return Resumption(RunSpec(name="a", base="m", dataset=NAME), differences=self.differences)
+
+    def resume_run(self, run_id: str, accept_changes: bool = False) -> None:
+        self.calls.append(("resume", run_id, accept_changes))
+        self.active = run_id
 
     def apply_adapter(self, name: str) -> None:
         self.calls.append(("apply", name))
@@ -282,6 +291,42 @@ def test_without_runs_the_page_says_so(workbench: Any) -> None:
 def test_the_two_ways_to_stop(workbench: Any, handler: Any, keep: bool) -> None:
     handler(workbench, "en", "run-2")
     assert workbench.calls == [("stop", "run-2", keep)]
+
+
+@pytest.mark.parametrize(("step", "words"), [(None, "Start again from step 0"), (11, "Resume after step 11 of 44")])
+def test_resume_is_offered_with_its_step_where_a_run_ended_early(workbench: Any, step: int | None, words: str) -> None:
+    for status in Status:
+        snapshot = replace(SNAPSHOT, status=status, checkpoint_step=step)
+        offered = resume_panel.button(snapshot, "en")
+        assert offered["visible"] == (status in (Status.STOPPED, Status.INTERRUPTED, Status.FAILED))
+        assert offered["value"] == words
+        assert offered in live_panel.draw(workbench, snapshot, "en", "")
+
+
+def test_a_run_of_which_nothing_has_changed_is_resumed_at_once(workbench: Any) -> None:
+    dialog, *_, asked = resume_panel.resume(workbench, "en", "run-2")
+    assert (workbench.calls, dialog["visible"], asked) == ([("resume", "run-2", False)], False, None)
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_what_has_changed_is_listed_and_resumed_only_when_told_so(workbench: Any, lang: Language) -> None:
+    values = {"name": NAME, "before": "0a", "now": "1b"}
+    workbench.snapshots["run-2"] = replace(SNAPSHOT, status=Status.STOPPED)
+    workbench.differences = (Problem("A22_data_changed", values=values, severity="warning"),)
+    dialog, question, listed, yes, asked = resume_panel.resume(workbench, lang, "run-2")
+    assert (dialog["visible"], yes["visible"], asked) == (True, True, "run-2") and question
+    assert "A22" in listed and "1b" in listed
+    assert not [call for call in workbench.calls if call[0] == "resume"]
+    assert resume_panel.resume_all_the_same(workbench, lang, asked)[0]["visible"] is False
+    assert workbench.calls[-1] == ("resume", "run-2", True)
+
+
+def test_what_makes_resuming_impossible_cannot_be_waved_through(workbench: Any) -> None:
+    workbench.snapshots["run-2"] = replace(SNAPSHOT, status=Status.STOPPED)
+    changed = Problem("A22_method_changed", values={"field": "method.rank", "before": "4", "now": "8"})
+    workbench.differences = (changed,)
+    dialog, question, _, yes, _ = resume_panel.resume(workbench, "en", "run-2")
+    assert (dialog["visible"], yes["visible"]) == (True, False) and "cannot go on" in question
 
 
 @pytest.mark.parametrize(("status", "column"), [(Status.FINISHED, "first"), (Status.RUNNING, "run-1 @ 11")])

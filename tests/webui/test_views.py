@@ -17,8 +17,9 @@ from core.models.downloads import DownloadStatus
 from core.models.hub import RemoteInfo
 from core.models.precision import PrecisionChoice
 from core.training.estimate import MemoryEstimate
+from core.training.log import LogLine
 from core.training.plan import Plan, Reason
-from core.training.progress import LogLine, Sample, Snapshot, Status
+from core.training.progress import Sample, Snapshot, Status
 from core.training.spec import RunSpec
 from core.workbench import ModelStatus
 from webui import charts, model_views, run_views, views

@@ -28,11 +28,23 @@ def filled(example: Example, values: Mapping[str, str]) -> Example:
         return example
     return replace(
         example,
-        messages=_filled(example.messages, values),
-        tools=_filled(example.tools, values),
-        rejected=_filled(example.rejected, values),
-        text=_filled(example.text, values),
+        messages=with_values(example.messages, values),
+        tools=with_values(example.tools, values),
+        rejected=with_values(example.rejected, values),
+        text=with_values(example.text, values),
     )
+
+
+def with_values(value: Value, values: Mapping[str, str]) -> Value:
+    """A text, or the same structure with every text in it, with the placeholders filled that have a value."""
+    filling: Any = value
+    if isinstance(value, str):
+        filling = _PLACEHOLDER.sub(lambda found: values.get(found.group(1), found.group()), value)
+    elif isinstance(value, dict):
+        filling = {name: with_values(part, values) for name, part in value.items()}
+    elif isinstance(value, list | tuple):
+        filling = type(value)(with_values(part, values) for part in value)
+    return filling  # type: ignore[no-any-return]
 
 
 def placeholder_problems(found: Mapping[str, int], values: Mapping[str, str]) -> list[Problem]:
@@ -65,15 +77,3 @@ def _names(value: object) -> list[str]:
     if isinstance(value, list | tuple):
         return [name for part in value for name in _names(part)]
     return []
-
-
-def _filled(value: Value, values: Mapping[str, str]) -> Value:
-    """The same structure with every text in it filled."""
-    filling: Any = value
-    if isinstance(value, str):
-        filling = _PLACEHOLDER.sub(lambda found: values.get(found.group(1), found.group()), value)
-    elif isinstance(value, dict):
-        filling = {name: _filled(part, values) for name, part in value.items()}
-    elif isinstance(value, list | tuple):
-        filling = type(value)(_filled(part, values) for part in value)
-    return filling  # type: ignore[no-any-return]

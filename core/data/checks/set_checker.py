@@ -1,6 +1,6 @@
 """All examples of a set looked at together, in a stream: the problems of each as it comes, those of the set at the end.
 
-Owns what is kept of an example meanwhile (35 bytes, whatever its length) and what follows from it. What is asked of one
+Owns what is kept of an example meanwhile (39 bytes, whatever its length) and what follows from it. What is asked of one
 example stands in `conversations.py` and `texts.py`.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xxhash
@@ -21,6 +21,7 @@ from core.data.checks.similarity import COMPARED, Similarity
 from core.data.checks.texts import text_problems
 from core.data.conversation import Example
 from core.data.options import FixName
+from core.data.places import PlaceList, Places
 from core.errors import SHOWN_PROBLEMS, Place, Problem
 
 FEW_ROWS = 10
@@ -41,12 +42,14 @@ class SetFacts:
     """What holds for the examples together, in the order they were added.
 
     `groups` is one number for equal and nearly equal examples; `drops` are the indices that each fix of the set would
-    leave out, ascending. A problem's `values["rows"]` are the lines of all rows it concerns, at most `KEPT_LINES`.
+    leave out, ascending. A problem's `values["rows"]` are the lines of all rows it concerns, at most `KEPT_LINES`, and
+    `values["files"]` their files. `places` says where each example stands.
     """
 
     problems: tuple[Problem, ...]
     groups: Indices
     drops: Mapping[FixName, Indices]
+    places: Places
 
 
 class SetChecker:
@@ -54,7 +57,7 @@ class SetChecker:
 
     def __init__(self, seed: int = 42) -> None:
         self._similarity = Similarity(seed)
-        self._lines = array("q")
+        self._places = PlaceList()
         self._contents = array("Q")
         self._questions = array("Q")
         self._answers = array("Q")
@@ -67,8 +70,8 @@ class SetChecker:
         question, answer = _parts(example)
         asked = example.kind == "chat" and all(problem.severity == "warning" for problem in shape)
         content = _fingerprint(example)
-        self._similarity.add(len(self._lines), content, question, answer)
-        self._lines.append(example.line)
+        self._similarity.add(len(self._places), content, question, answer)
+        self._places.add(example)
         self._contents.append(content)
         self._questions.append((_hash(_asked(example, question)) or 1) if asked else _NO_QUESTION)
         self._answers.append(_hash(answer))
@@ -79,32 +82,32 @@ class SetChecker:
 
     def finish(self) -> SetFacts:
         """What can only be said of the whole set."""
-        lines, contents = np.array(self._lines), np.array(self._contents)
+        places, contents = self._places.places(), np.array(self._contents)
         equal = _firsts(contents)
         repeated = np.flatnonzero(equal != np.arange(len(equal)))
         pairs = self._similarity.pairs()
         leaders, groups = _near(equal, pairs)
         nearly = np.flatnonzero(leaders != equal)
         first_asked, contradicting = self._contradictions(groups)
-        compared = {"compared": f"{len(self._similarity):,}", "limit": f"{COMPARED:,}", "total": len(lines)}
-        all_equal = 0 < len(repeated) == len(lines) - 1
+        compared = {"compared": f"{len(self._similarity):,}", "limit": f"{COMPARED:,}", "total": len(places)}
+        all_equal = 0 < len(repeated) == len(places) - 1
         problems = [
             *counted(
-                "D31_all_equal" if all_equal else "D31_duplicates", lines, repeated, ("=", equal), total=len(lines)
+                "D31_all_equal" if all_equal else "D31_duplicates", places, repeated, ("=", equal), total=len(places)
             ),
-            *counted("D31_near_duplicates", lines, nearly, ("≈", leaders), **compared),
-            *self._same_answer(lines),
-            *counted("D51_contradictions", lines, contradicting, ("≠", first_asked), total=len(lines)),
-            *self._language_mix(lines),
+            *counted("D31_near_duplicates", places, nearly, ("≈", leaders), **compared),
+            *self._same_answer(places),
+            *counted("D51_contradictions", places, contradicting, ("≠", first_asked), total=len(places)),
+            *self._language_mix(places),
         ]
-        if 0 < len(lines) < FEW_ROWS:
-            problems.append(Problem("D33_few_rows", values={"count": len(lines)}, severity="warning"))
+        if 0 < len(places) < FEW_ROWS:
+            problems.append(Problem("D33_few_rows", values={"count": len(places)}, severity="warning"))
         drops: dict[FixName, Indices] = {
             "drop_contradictions": contradicting,
             "drop_duplicates": repeated,
             "drop_near_duplicates": nearly,
         }
-        return SetFacts(tuple(problems), groups, drops)
+        return SetFacts(tuple(problems), groups, drops, places)
 
     def _contradictions(self, groups: Indices) -> tuple[Indices, Indices]:
         """For each example the first with its question, and those that answer it otherwise, not just a word."""
@@ -113,7 +116,7 @@ class SetChecker:
         otherwise = (answers != answers[first]) & (groups != groups[first])
         return first, np.flatnonzero((questions != _NO_QUESTION) & otherwise)
 
-    def _same_answer(self, lines: Indices) -> list[Problem]:
+    def _same_answer(self, places: Places) -> list[Problem]:
         """D50: one answer to many questions, unless answers are a few labels."""
         questions, answers = np.array(self._questions), np.array(self._answers)
         asked = np.flatnonzero(questions != _NO_QUESTION)
@@ -127,33 +130,33 @@ class SetChecker:
         if labels or most <= SAME_ANSWER[0] or share <= SAME_ANSWER[1]:
             return []
         rows = asked[answers[asked] == kinds[counts.argmax()]]
-        return counted("D50_same_answer", lines, rows, percent=round(100 * len(rows) / len(lines)), questions=most)
+        return counted("D50_same_answer", places, rows, percent=round(100 * len(rows) / len(places)), questions=most)
 
-    def _language_mix(self, lines: Indices) -> list[Problem]:
+    def _language_mix(self, places: Places) -> list[Problem]:
         """D49: single rows in another script than the rest."""
         used, scripts = np.array(self._used), np.array(self._scripts)
-        if len(lines) < ENOUGH_ROWS or not used.any():
+        if len(places) < ENOUGH_ROWS or not used.any():
             return []
         main, rows = strangers(scripts, used)
-        if len(rows) >= STRANGERS * len(lines):
+        if len(rows) >= STRANGERS * len(places):
             return []
         kinds, counts = np.unique(scripts[rows], return_counts=True)
         named = ", ".join(f"{NAMES[kind]} {count}" for kind, count in zip(kinds, counts, strict=True))
-        return counted("D49_language_mix", lines, rows, total=len(lines), scripts=named, main=NAMES[main])
+        return counted("D49_language_mix", places, rows, total=len(places), scripts=named, main=NAMES[main])
 
 
-def leak_problems(train: Sequence[Example], validation: Sequence[Example]) -> list[Problem]:
-    """D32: rows to be checked on that are trained on as well, by their lines among the validation rows."""
+def leak_problems(train: Sequence[Example], validation: Sequence[Example], name: str = "") -> list[Problem]:
+    """D32: rows to be checked on that are trained on as well, by their lines in the validation set of that name."""
     if not validation:
         return []
-    held_out = _fingerprints(validation)
-    leaked = np.isin(held_out, _fingerprints(train))
-    lines = np.fromiter((example.line for example in validation), np.int64, len(validation))
-    return counted("D32_rows_in_both", lines, np.flatnonzero(leaked), total=len(validation))
+    leaked = np.flatnonzero(np.isin(_fingerprints(validation), _fingerprints(train)))
+    found = counted("D32_rows_in_both", Places.of(validation), leaked, total=len(validation))
+    files = {"files": (name,) * min(len(leaked), KEPT_LINES)}
+    return [replace(each, place=replace(each.place, file=name), values=each.values | files) for each in found]
 
 
 def counted(
-    key: str, lines: Indices, found: Indices, beside: tuple[str, Indices] | None = None, **values: object
+    key: str, places: Places, found: Indices, beside: tuple[str, Indices] | None = None, **values: object
 ) -> list[Problem]:
     """One warning for the examples found: how many, the first lines in words, and the first as its place.
 
@@ -161,14 +164,15 @@ def counted(
     """
     if not len(found):
         return []
-    shown = [str(line) for line in lines[found[:SHOWN_PROBLEMS]].tolist()]
+    first, kept = found[:SHOWN_PROBLEMS].tolist(), found[:KEPT_LINES].tolist()
+    shown = [places.said(at) for at in first]
     if beside:
         sign, others = beside
-        partners = lines[others[found[:SHOWN_PROBLEMS]]].tolist()
-        shown = [f"{line} {sign} {partner}" for line, partner in zip(shown, partners, strict=True)]
-    rows = tuple(lines[found[:KEPT_LINES]].tolist())
+        shown = [f"{one} {sign} {places.said(int(others[at]))}" for one, at in zip(shown, first, strict=True)]
+    rows, files = tuple(places.lines[kept].tolist()), tuple(places.file(at) for at in kept)
     said = ", ".join(shown) + (" …" if len(found) > SHOWN_PROBLEMS else "")
-    return [Problem(key, Place(line=rows[0]), {"count": len(found), "lines": said, "rows": rows, **values}, "warning")]
+    told = {"count": len(found), "lines": said, "rows": rows, "files": files, **values}
+    return [Problem(key, Place(file=files[0], line=rows[0]), told, "warning")]
 
 
 def _near(equal: Indices, pairs: Sequence[tuple[int, int]]) -> tuple[Indices, Indices]:

@@ -68,7 +68,7 @@ def detect_format(rows: Sequence[Row]) -> Detection:
     counts = Counter(format_of(values) or "unknown" for values in plain)
     main = next((name for name, _ in counts.most_common() if name != "unknown"), None) or _nearly(plain)
     format: FormatName | None = next((name for name in FORMATS if name == main), None)  # noqa: A001
-    problems = () if format else (_unknown_columns(rows),)
+    problems = () if format or not rows else (_unknown_columns(rows),)  # without a row, others say why
     return Detection(format, dict(counts.most_common()), problems, _columns(rows))
 
 

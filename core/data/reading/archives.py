@@ -27,7 +27,7 @@ MAX_INFLATED_BYTES = 4 * 2**30
 SOUGHT_IN = (".parquet", ".xlsx")
 REFUSED_WHOLE = ("D39", "D40")
 SHOWN_NAMES = 5
-LEFT_BEHIND = ("__MACOSX", "Thumbs.db", "desktop.ini")
+LEFT_BEHIND = ("__MACOSX", "Thumbs.db", "desktop.ini")  # by systems, beside what is hidden
 Opener = Callable[[], AbstractContextManager[BinaryIO]]
 
 
@@ -107,11 +107,8 @@ def _in_member(problem: Problem, name: str) -> Problem:
 
 
 def _is_hidden(name: str) -> bool:
-    """What systems leave behind in folders."""
-    parts = PurePosixPath(name).parts
-    return (
-        "__MACOSX" in parts or any(part.startswith(".") for part in parts) or parts[-1] in ("Thumbs.db", "desktop.ini")
-    )
+    """Whether it is hidden, or left behind in a folder by a system."""
+    return any(part.startswith(".") or part in LEFT_BEHIND for part in PurePosixPath(name).parts)
 
 
 def _walk(path: Path) -> Iterator[Path]:

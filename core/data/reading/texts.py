@@ -65,8 +65,8 @@ class TextSource:
         data = file.read(CHUNK_BYTES)
         mark, marked = next(((mark, name) for mark, name in _MARKS if data.startswith(mark)), (b"", ""))
         self.encoding = self._chosen or marked or _wide(data) or "utf-8"
-        if self.encoding in ("utf-16", "utf-32") and marked:
-            self.encoding = marked
+        if self.encoding in ("utf-16", "utf-32"):  # whose decoders want a mark
+            self.encoding = marked or (_wide(data) if self.encoding == "utf-16" else None) or f"{self.encoding}-le"
         if not self._chosen and self.encoding != "utf-8":
             self._notes.append(_warning("D03_decoded", Place(), encoding=self.encoding.upper()))
         self._decoder = codecs.getincrementaldecoder(self.encoding)()

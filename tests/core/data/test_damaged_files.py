@@ -17,8 +17,8 @@ from core.errors import WorkbenchError
 from tests.core.data.reading.test_fuzz import PACKED, SAMPLES, damaged
 
 AT_MOST_S = 2.0
-FILES, PORTIONS = 9_500, 10
-INVENTED = 500
+FILES, PORTIONS = 9_750, 10
+INVENTED = 250
 EVERYTHING = DataOptions(fixes=FIXES, skip_bad_rows=True)
 NAMES = (
     "instruction output input history system messages conversations prompt completion text chosen rejected label tools"

@@ -77,6 +77,37 @@ def test_a_recipe_that_cannot_work_is_not_saved(library: DataLibrary, options: D
     assert library.recipe("rows.jsonl") == DataOptions()
 
 
+def test_of_two_sets_that_are_gone_one_can_be_let_go(library: DataLibrary, workspace: Workspace) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        write(workspace.datasets / name, ROWS)
+    used = DataOptions(mix=(MixIn(dataset="a.jsonl"),), validation_dataset="b.jsonl")
+    library.save_recipe("rows.jsonl", used)
+    for name in ("a.jsonl", "b.jsonl"):
+        library.delete(name)
+    with pytest.raises(WorkbenchError) as refused:
+        library.check("rows.jsonl", WAIT_S)
+    assert refused.value.key == "A03_other_dataset"
+    library.save_recipe("rows.jsonl", used.model_copy(update={"mix": ()}))
+    library.save_recipe("rows.jsonl", DataOptions())
+    assert library.check("rows.jsonl", WAIT_S).report is not None
+
+
+def test_of_two_changes_at_once_neither_is_lost(library: DataLibrary) -> None:
+    def shuffled(recipe: DataOptions) -> DataOptions:
+        return recipe.model_copy(update={"shuffle": True})
+
+    other = threading.Thread(target=lambda: library.change_recipe("rows.jsonl", shuffled), daemon=True)
+
+    def shortened(recipe: DataOptions) -> DataOptions:
+        other.start()
+        other.join(0.2)  # it has to wait
+        return recipe.model_copy(update={"take": 3})
+
+    library.change_recipe("rows.jsonl", shortened)
+    other.join(WAIT_S)
+    assert library.recipe("rows.jsonl") == DataOptions(take=3, shuffle=True)
+
+
 def test_a_row_is_rewritten_left_out_and_restored(library: DataLibrary) -> None:
     turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     library.edit_row("rows.jsonl", 3, turns)
@@ -107,6 +138,17 @@ def test_a_report_changes_with_the_recipe_of_a_set_that_is_mixed_in(library: Dat
     assert len(library.report("rows.jsonl").examples) == 29
     library.save_recipe("general.jsonl", DataOptions(take=2, mix=(MixIn(dataset="rows.jsonl"),)))
     assert len(library.report("rows.jsonl").examples) == 22, "what the other one mixes in is not mixed in again"
+
+
+def test_a_report_that_uses_many_other_sets_is_made_once_too(library: DataLibrary, workspace: Workspace) -> None:
+    others = [f"other-{number}.jsonl" for number in range(4)]
+    for name in others:
+        write(workspace.datasets / name, [{"prompt": f"{name} {n}", "completion": "c"} for n in range(9)])
+    mix = tuple(MixIn(dataset=name) for name in others[1:])
+    library.save_recipe("rows.jsonl", DataOptions(mix=mix, validation_dataset=others[0]))
+    first = library.report("rows.jsonl")
+    assert len(first.examples) == 20 + 3 * 9
+    assert library.report("rows.jsonl") is first
 
 
 class Held:
@@ -195,6 +237,31 @@ def test_rows_are_found_by_their_words_and_lines(library: DataLibrary) -> None:
     assert library.search("rows.jsonl", "nowhere", 0) is None
     library.edit_row("rows.jsonl", 3, None)
     assert [library.index_of("rows.jsonl", "", line) for line in (1, 3, 4, 20, 21)] == [0, 2, 2, 18, None]
+
+
+def test_rows_of_a_folder_are_found_by_their_file_and_its_lines(library: DataLibrary, workspace: Workspace) -> None:
+    folder = workspace.datasets / "parts"
+    folder.mkdir()
+    write(folder / "a.jsonl", ROWS[:3])
+    write(folder / "b.jsonl", ROWS[:10])
+    wanted = (("a.jsonl", 2), ("b.jsonl", 2), ("", 2), ("", 8), ("c.jsonl", 1))
+    assert [library.index_of("parts", *at) for at in wanted] == [1, 4, 1, 10, None]
+    repeated = next(each for each in library.report("parts").findings if each.key == "D31_duplicates")
+    assert list(zip(repeated.files, repeated.lines, strict=True)) == [("b.jsonl", line) for line in (1, 2, 3)]
+    problem = repeated.problems[0]
+    assert problem.place.file == "b.jsonl"
+    assert problem.values["lines"] == "b.jsonl:1 = a.jsonl:1, b.jsonl:2 = a.jsonl:2, b.jsonl:3 = a.jsonl:3"
+
+
+def test_a_line_is_one_of_the_set_itself_also_among_mixed_and_shuffled_rows(
+    library: DataLibrary, workspace: Workspace
+) -> None:
+    write(workspace.datasets / "general.jsonl", [{"prompt": f"g {n}", "completion": "c"} for n in range(9)])
+    library.save_recipe("rows.jsonl", DataOptions(mix=(MixIn(dataset="general.jsonl"),), shuffle=True))
+    at = library.index_of("rows.jsonl", "", 7)
+    assert at is not None
+    example = library.report("rows.jsonl").examples[at]
+    assert (example.file, example.line) == ("", 7)
 
 
 def test_what_is_exported_is_read_again_as_it_was(library: DataLibrary, shared_data: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,13 @@ from core.data.rendering import (
     NOT_TRAINED,
     Rendered,
     end_of_turn_ids,
+    fitted,
     preview,
     render_all,
     render_example,
     render_prompt,
 )
 from core.errors import WorkbenchError
-from core.jobs import Cancelled
 from tests.conftest import CHATML
 
 GENERATION = (
@@ -337,6 +338,25 @@ def test_rows_that_cannot_be_rendered_are_named_and_the_others_kept(tiny_tokeniz
 LONG = [Example(said("a", "short"), 1), Example(said("b " * 60, "lost"), 2), Example(said("c", "long " * 60), 3)]
 
 
+@pytest.mark.parametrize("long_rows", ["skip", "cut"])
+@pytest.mark.parametrize("limit", [20, 40, 200])
+def test_rows_that_were_rendered_whole_are_fitted_as_if_they_were_rendered_anew(
+    tiny_tokenizer: Any, limit: int, long_rows: Any
+) -> None:
+    texts = [Example((), 4 + number, text="words " * 9 * number) for number in range(1, 5)]
+    options = DataOptions(text_overlap=3)
+    whole = render_all(tiny_tokenizer, [*texts[:2], *LONG, *texts[2:]], options=options)
+    before = json.dumps([(row.input_ids, row.labels) for row in whole.rows])
+    anew = render_all(tiny_tokenizer, [*texts[:2], *LONG, *texts[2:]], limit, long_rows, options)
+    assert fitted(whole, limit, long_rows, options.text_overlap) == anew
+    assert json.dumps([(row.input_ids, row.labels) for row in whole.rows]) == before
+
+
+def test_each_row_that_was_cut_is_counted_also_where_lines_are_equal(tiny_tokenizer: Any) -> None:
+    twice = [replace(LONG[2], file=name) for name in ("a.jsonl", "b.jsonl")]
+    assert render_all(tiny_tokenizer, [*LONG, *twice], max_length=40, long_rows="cut").cut == (3, 3, 3)
+
+
 def test_long_rows_are_skipped_or_cut_with_their_lines(tiny_tokenizer: Any) -> None:
     everything = render_all(tiny_tokenizer, LONG)
     assert (everything.too_long, everything.cut, everything.untrained) == ((), (), ())
@@ -345,7 +365,7 @@ def test_long_rows_are_skipped_or_cut_with_their_lines(tiny_tokenizer: Any) -> N
     assert (skipped.too_long, skipped.cut) == ((2, 3), ())
     shortened = render_all(tiny_tokenizer, LONG, max_length=40, long_rows="cut")
     assert [row.line for row in shortened.rows] == [1, 3]
-    assert (shortened.too_long, shortened.cut, shortened.untrained) == ((2, 3), (2, 3), (2,))
+    assert (shortened.too_long, shortened.cut, shortened.untrained) == ((2, 3), (3,), (2,))
     assert shortened.lengths[1] == 40
     assert [problem.key for problem in shortened.problems] == ["D30_rows_without_answer"]
 
@@ -468,20 +488,6 @@ def test_thoughts_are_kept_or_dropped(tiny_tokenizer: Any, thinking: Any, answer
 def test_half_characters_are_rendered_as_question_marks(tiny_tokenizer: Any) -> None:
     (row,) = render_example(tiny_tokenizer, Example(said("a \ud800", "b \udfff"), 1))
     assert trained_text(tiny_tokenizer, row) == "b ?<|im_end|>"
-
-
-def test_whoever_watches_is_told_how_far_it_is_and_can_end_it(tiny_tokenizer: Any) -> None:
-    told: list[int] = []
-    examples = (Example(said("a", "b"), line) for line in range(1, 501))
-
-    def watch(done: int) -> bool:
-        told.append(done)
-        return done < 200
-
-    with pytest.raises(Cancelled):
-        render_all(tiny_tokenizer, examples, report=watch)
-    assert told == [0, 100, 200]
-    assert next(examples).line == 202, "rows are taken as they come"
 
 
 def test_a_template_that_hides_where_the_answer_is_is_refused(tiny_tokenizer: Any) -> None:

@@ -270,7 +270,8 @@ def test_rows_of_the_validation_set_that_are_trained_on_are_named(tmp_path: Path
     held_out = report(write(tmp_path / "held.jsonl", [{"instruction": "x", "output": "y"}, ROWS[3], ROWS[4]]))
     found = report(file, DataOptions(validation_dataset="held.jsonl"), lambda name: held_out)
     assert [(finding.key, list(finding.lines)) for finding in found.findings] == [("D32_rows_in_both", [2, 3])]
-    assert len(found.validation) == 3
+    assert {*found.findings[0].files, found.findings[0].problems[0].place.file} == {"held.jsonl"}
+    assert [example.file for example in found.validation] == ["held.jsonl"] * 3
 
 
 def test_a_recipe_that_names_other_sets_needs_a_registry(file: Path) -> None:

@@ -13,6 +13,7 @@ from core.data.conversation import Example, Message
 from core.data.options import DataOptions
 from core.data.rendering import render_all, render_example
 from core.data.statistics import TokenTable, measure
+from core.data.turns import ChatView
 from core.errors import WorkbenchError
 from core.jobs import Cancelled
 from tests.conftest import CHATML
@@ -45,6 +46,15 @@ CONVERSATIONS = (
 
 def content_tokens(tokenizer: Any, *texts: str) -> int:
     return sum(len(tokenizer.encode(text, add_special_tokens=False)) for text in texts)
+
+
+def test_a_tokenizer_is_asked_about_its_tokens_once_not_for_each_row(
+    tiny_tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views: list[ChatView] = []
+    monkeypatch.setattr(ChatView, "of", lambda tokenizer, of=ChatView.of: (views.append(of(tokenizer)), views[-1])[1])
+    measure(tiny_tokenizer, CONVERSATIONS, PLAIN)
+    assert len(views) == 1, "for Gemma's 6,000 added tokens that is 30 ms a row"
 
 
 def test_every_training_row_is_counted_with_its_line_and_its_trained_tokens(tiny_tokenizer: Any) -> None:

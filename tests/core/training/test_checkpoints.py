@@ -40,6 +40,7 @@ def test_a_checkpoint_holds_adapter_optimizer_schedule_random_state_and_a_manife
         "optimizer.pt",
         "scheduler.pt",
         "rng_state.pth",
+        "spec.yaml",
         "trainer_state.json",
     }
     assert manifest.dataset_sha256 and manifest.base_fingerprint and manifest.versions["peft"]

@@ -19,6 +19,7 @@ from core.training.events import (
     Logged,
     PhaseStarted,
     Planned,
+    Resumed,
     RunStarted,
     SampleDone,
     Saved,
@@ -34,6 +35,7 @@ from tests.core.training.test_plan import planned
 PROBLEM = Problem("H02_not_finite", Place(line=3), {"step": 3, "lines": "1, 2", "good": 2})
 EVENTS: list[Event] = [
     RunStarted("id", "名字", "tiny", "rows.jsonl", "me", "2026-01-01T00:00:00+00:00", 12, 1.5),
+    Resumed(1, "2026-01-02T00:00:00+00:00", 13, 2.5, 1.0),
     PhaseStarted("reading", 0.1),
     Planned(planned(54, validation=6), 0.2),
     StepDone(1, 0.5, 2.5, 1.5, 2e-4, 100, 0.5, 1.2, 1.0),

@@ -118,3 +118,24 @@ def test_a_length_that_cuts_off_every_answer_is_refused_and_the_one_that_fits_tr
     assert 12 < refused.values["needed"] < refused.values["longest"]
     plan = planned(train(spec_of(training={**settings, "max_length": refused.values["longest"]})))
     assert (plan.rows_train, plan.rows_left_out, plan.rows_cut) == (20, 0, 0)
+
+
+def test_what_a_cut_leaves_without_an_answer_is_said_with_the_plan_and_rows_are_rendered_once(
+    place: Workspace, loaded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"prompt": f"Question {number}?", "completion": "Yes."} for number in range(20)]
+    rows += [{"prompt": "And this? " * 40, "completion": "No."}, {"prompt": "This?", "completion": "Oh no. " * 60}]
+    (place.datasets / "long.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    rendered: list[int] = []
+    render_all = preparation.render_all
+    monkeypatch.setattr(
+        preparation, "render_all", lambda *given, **more: (rendered.append(1), render_all(*given, **more))[1]
+    )
+    planner = Planner(place, DataLibrary(place))
+    settings = {"validation_share": 0.0, "long_rows": "cut"}
+    for limit in (60, 80):
+        spec = spec_of(dataset="long.jsonl", training={**settings, "max_length": limit})
+        plan = planner.plan(spec, loaded)
+        assert (plan.rows_train, plan.rows_cut, plan.rows_left_out) == (21, 1, 1)
+        assert "D30_rows_without_answer" in [problem.key for problem in plan.warnings]
+    assert len(rendered) == 2, "training and validation rows, whatever the length"

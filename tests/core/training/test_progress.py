@@ -18,6 +18,7 @@ from core.training.events import (
     Phase,
     PhaseStarted,
     Planned,
+    Resumed,
     RunStarted,
     SampleDone,
     Saved,
@@ -127,6 +128,8 @@ def test_the_log_tells_of_phases_evaluations_checkpoints_the_stop_and_the_end_wi
         Finished("a", 2, 1.0),
         *(Stopped(reason, adapter, 2, 1.0) for reason in get_args(StopReason) for adapter in ("a", None)),
         Failed((), "x", 1.0),
+        Resumed(0, "", 1, 1.0, 1.0),
+        Resumed(3, "", 1, 1.0, 1.0),
     ],
 )
 def test_every_line_of_the_log_has_words_in_both_languages(event: Event, lang: Language) -> None:
@@ -181,3 +184,41 @@ def test_five_thousand_events_fold_quickly() -> None:
     snapshot: Snapshot = fold(events)
     assert snapshot.step == 5000
     assert time.perf_counter() - began < 0.5
+
+
+# ---- resumed ----
+
+
+def resumed_at(number: int) -> Resumed:
+    return Resumed(number, "2026-01-02T00:00:00+00:00", 77, 5.0, elapsed_s=100.0)
+
+
+def test_a_resumed_run_forgets_what_it_does_again_and_goes_on_with_the_rest() -> None:
+    samples = [SampleDone(at, "Q", "A", "end", 1.0) for at in (0, 2, 3)]
+    evals = [EvalDone(at, 1.0 / at, True, 1.0, 1.0) for at in (2, 3)]
+    before = [*BEGUN, step(1), step(2), Saved(2, "x", 1.0), step(3), *samples, *evals, StopAsked(True, 9.0)]
+    stopped = [*before, Stopped("disk_full", "a", 3, 9.5, (Problem("A13_disk_full_run", values={"free_mb": 1}),))]
+    snapshot = fold([*stopped, resumed_at(2)])
+    assert (snapshot.status, snapshot.step, snapshot.checkpoint_step) == (Status.PREPARING, 2, 2)
+    assert [at for at, _ in snapshot.losses] == [1, 2] and [at for at, _ in snapshot.evals] == [2]
+    assert [sample.step for sample in snapshot.samples] == [0, 2] and snapshot.best_step == 2
+    assert (snapshot.stop_reason, snapshot.keep_asked, snapshot.problems) == (None, None, ())
+    assert (snapshot.pid, snapshot.process_started, snapshot.elapsed_s) == (77, 5.0, 100.0)
+    assert (snapshot.adapter, snapshot.kept_step) == ("a", 3), "what was kept before is still there"
+    again = fold([*stopped, resumed_at(2), PhaseStarted("training", 101.0), step(3)])
+    assert (again.status, again.step, len(again.losses)) == (Status.RUNNING, 3, 3)
+
+
+def test_an_adapter_kept_before_resuming_is_named_where_the_rest_keeps_none() -> None:
+    events = [*BEGUN, step(1), Stopped("asked", "a", 1, 2.0), resumed_at(1), Failed((), "x", 101.0)]
+    assert (fold(events).adapter, fold(events).kept_step) == ("a", 1)
+    discarded = [*events[:-1], StopAsked(False, 101.0), Stopped("asked", None, 0, 102.0)]
+    assert (fold(discarded).adapter, fold(discarded).checkpoint_step) == ("a", None)
+
+
+def test_after_resuming_the_time_left_goes_by_the_new_speed_as_soon_as_there_is_one() -> None:
+    before = [*BEGUN, *(step(number, step_s=1.0) for number in range(1, 11))]
+    at_once = fold([*before, resumed_at(8)])
+    assert at_once.eta_s is not None and at_once.eta_s == pytest.approx(fold(before[:-2]).eta_s)
+    slower = fold([*before, resumed_at(8), step(9, step_s=4.0)])
+    assert slower.tokens_per_s == pytest.approx(800 / 4.0)

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
+from core import i18n
 from core.data.checks.conversations import shape_problems
 from core.data.checks.fixes import CURES, ROW_FIXES, SET_FIXES, fixed
 from core.data.checks.texts import text_problems
 from core.data.conversation import Example, Message
-from core.data.options import FixName
+from core.data.options import FIXES, FixName
 from core.i18n import has_text, text
 from tests.core.data.checks.test_conversations import example
 
@@ -123,3 +126,12 @@ def test_words_are_rewritten_wherever_they_stand() -> None:
     assert repr(done).count("[EMAIL]") == 5
     assert (done.line, done.row, done.file) == (4, 2, "member")
     assert "acme" in repr(odd)
+
+
+@pytest.mark.parametrize(("lang", "named"), [("en", "pply “([^”]+)”"), ("zh", "使用“([^”]+)”")])
+def test_problems_name_fixes_as_the_page_does(lang: str, named: str) -> None:
+    words = (Path(i18n.__file__).parent / lang / "checks.yaml").read_text(encoding="utf-8")
+    labels = {text(f"data.fixes.{name}.label", lang) for name in FIXES}  # type: ignore[arg-type]
+    mentioned = set(re.findall(named, words))
+    assert mentioned
+    assert mentioned <= labels

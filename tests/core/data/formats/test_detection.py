@@ -180,3 +180,7 @@ def test_real_files_are_detected_and_every_row_is_read(name: str, format: Any, k
     reader = RowReader(format or "mapped", mapping)
     assert {reader.read(row, 1).kind for row in rows(*values)} == {kind}
     assert reader.problems() == []
+
+
+def test_without_a_row_nothing_is_said_of_columns() -> None:
+    assert detect_format([]).problems == ()

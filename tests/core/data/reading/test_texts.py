@@ -172,3 +172,13 @@ def test_where_a_chunk_ends_makes_no_difference(
         monkeypatch.setattr(texts, "CHUNK_BYTES", 64)
         assert read(file) == expected
         assert len(expected[0]) >= 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_a_wide_encoding_chosen_by_hand_needs_no_mark(write, encoding: str) -> None:
+    for order in ("-le", "-be") if encoding == "utf-16" else ("-le",):
+        with open_rows(write(ROW.encode(encoding + order)), encoding) as stream:
+            assert len(list(stream)) == 1
+    other = write("问题,答案\n甲乙,丙\n".encode("gb18030"), "a.csv")
+    with pytest.raises(WorkbenchError), open_rows(other, encoding):
+        pass

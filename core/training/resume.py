@@ -1,0 +1,184 @@
+"""Going on with a run that ended early: from which checkpoint, what it had come to by then, what has changed since.
+
+Owns finding the newest whole checkpoint and comparing what the run used with what is there now. It changes nothing but,
+when the run goes on, what lies in the way of new checkpoints. Training itself goes on in `run`.
+
+    run folder + snapshot → find_resumption → Resumption (differences for a person) → run_training(…, resumption)
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from core.data.datasets import find_dataset
+from core.errors import Place, Problem, excerpt
+from core.training.checkpoints import SPEC_FILE, Checkpoint, library_versions, list_checkpoints, read_manifest
+from core.training.events import Resumed
+from core.training.preparation import base_problems
+from core.training.progress import Snapshot
+from core.training.spec import OtherData, RunSpec, read_spec
+from core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from core.models.loader import LoadedModel
+
+NOT_SETTINGS = ("name", "base", "base_fingerprint", "dataset_sha256", "other_data", "load", "versions")
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """Where a run goes on, and what it had come to by that step.
+
+    `checkpoint` is None where there is no whole one: then it starts at step 0. `damaged` are the names of newer ones
+    that are not as they were written. `differences` are what has changed since: a warning may be accepted, with an
+    error the run cannot go on. `spec` is the run's with the hashes of what is there now.
+    """
+
+    spec: RunSpec
+    checkpoint: Checkpoint | None = None
+    damaged: tuple[str, ...] = ()
+    differences: tuple[Problem, ...] = ()
+    elapsed_s: float = 0.0
+    losses: dict[int, float] = field(default_factory=dict)
+    evals: dict[int, float] = field(default_factory=dict)
+    sampled: frozenset[int] = frozenset()
+    adapter: str | None = None
+
+    @property
+    def step(self) -> int:
+        return self.checkpoint.step if self.checkpoint else 0
+
+
+def find_resumption(
+    folder: Path, spec: RunSpec, snapshot: Snapshot, workspace: Workspace, model: LoadedModel | None
+) -> Resumption:
+    """From where the run whose checkpoints are in `folder` would go on now.
+
+    Without a model, what it would say of the base is left out.
+
+    Raises:
+        WorkbenchError: A03 where a data set of the run is gone; H01 for a damaged spec in the checkpoint.
+    """
+    checkpoint, damaged = None, []
+    for each in reversed(list_checkpoints(folder)):
+        if read_manifest(each):
+            checkpoint = each
+            break
+        damaged.append(each.folder.name)
+    recorded = _recorded(spec, checkpoint)
+    current = _as_found(spec, workspace, model)
+    step = checkpoint.step if checkpoint else 0
+    return Resumption(
+        spec=current,
+        checkpoint=checkpoint,
+        damaged=tuple(damaged),
+        differences=tuple(_differences(recorded, current, model)),
+        elapsed_s=snapshot.elapsed_s,
+        losses={at: loss for at, loss in snapshot.losses if at <= step},
+        evals={at: loss for at, loss in snapshot.evals if at <= step},
+        sampled=frozenset(sample.step for sample in snapshot.samples if sample.step <= step),
+        adapter=snapshot.adapter,
+    )
+
+
+def clear_the_way(folder: Path, step: int) -> None:
+    """Remove checkpoints after a step, which will be saved again, and what a killed process left half-written."""
+    for newer in (each for each in list_checkpoints(folder) if each.step > step):
+        shutil.rmtree(newer.folder)
+    for unfinished in folder.glob(".step-*.tmp"):
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def resumed_event(found: Resumption) -> Resumed:
+    """What the run's history says as this process goes on with it."""
+    return Resumed(
+        step=found.step,
+        resumed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        pid=os.getpid(),
+        process_started=psutil.Process().create_time(),
+        elapsed_s=found.elapsed_s,
+    )
+
+
+def _recorded(spec: RunSpec, checkpoint: Checkpoint | None) -> RunSpec:
+    """The spec that the checkpoint was trained with; the run's own where there is none."""
+    return read_spec(checkpoint.folder / SPEC_FILE) if checkpoint else spec
+
+
+def _as_found(spec: RunSpec, workspace: Workspace, model: LoadedModel | None) -> RunSpec:
+    """The spec with the hashes of the data sets, the base and the libraries as they are now."""
+    others = {
+        name: OtherData(sha256=find_dataset(workspace, name).sha256, data=pinned.data)
+        for name, pinned in spec.other_data.items()
+    }
+    found: dict[str, Any] = {
+        "dataset_sha256": find_dataset(workspace, spec.dataset).sha256,
+        "other_data": others,
+        "versions": library_versions(),
+    }
+    if model:
+        found["base_fingerprint"] = model.fingerprint
+    return spec.model_copy(update=found)
+
+
+def _differences(recorded: RunSpec, current: RunSpec, model: LoadedModel | None) -> Iterator[Problem]:
+    yield from _changed_data(recorded, current)
+    if model:
+        yield from _changed_base(recorded, model)
+    yield from _changed_settings(recorded, current)
+    changed = [
+        f"{name} {version} → {current.versions.get(name, '–')}"
+        for name, version in recorded.versions.items()
+        if version != current.versions.get(name)
+    ]
+    if changed:
+        yield Problem("A22_versions_changed", values={"changed": ", ".join(changed)}, severity="warning")
+
+
+def _changed_data(recorded: RunSpec, current: RunSpec) -> Iterator[Problem]:
+    before = {recorded.dataset: recorded.dataset_sha256, **{n: o.sha256 for n, o in recorded.other_data.items()}}
+    now = {current.dataset: current.dataset_sha256, **{n: o.sha256 for n, o in current.other_data.items()}}
+    for name, sha256 in before.items():
+        if sha256 and name in now and now[name] != sha256:
+            values = {"name": name, "before": sha256[:12], "now": str(now[name])[:12]}
+            yield Problem("A22_data_changed", Place(file=name), values, "warning")
+
+
+def _changed_base(recorded: RunSpec, model: LoadedModel) -> Iterator[Problem]:
+    for problem in base_problems(recorded, model):
+        if problem.severity == "error":
+            yield problem
+        else:
+            yield Problem("A22_weights_changed", problem.place, problem.values, "warning")
+    before, now = recorded.load.precision, model.precision.precision
+    if before not in ("auto", now):
+        yield Problem("A22_precision_changed", values={"before": before, "now": now}, severity="warning")
+
+
+def _changed_settings(recorded: RunSpec, current: RunSpec) -> Iterator[Problem]:
+    """Settings edited in the run's spec. Another method is another adapter: the weights there are do not fit it."""
+    before, now = (
+        dict(_leaves("", spec.model_dump(mode="json", exclude=set(NOT_SETTINGS)))) for spec in (recorded, current)
+    )
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            of_method = name.startswith("method.")
+            values = {"field": name, "before": excerpt(before.get(name)), "now": excerpt(now.get(name))}
+            key = "A22_method_changed" if of_method else "A22_setting_changed"
+            yield Problem(key, Place(field=name), values, "error" if of_method else "warning")
+
+
+def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for name, entry in value.items():
+            yield from _leaves(f"{path}.{name}" if path else str(name), entry)
+    else:
+        yield path, value
