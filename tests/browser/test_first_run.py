@@ -123,6 +123,7 @@ def test_a_killed_server_shows_the_run_as_interrupted_with_its_chart_and_resumes
     expect(page.locator("#plan-card")).to_contain_text("500", timeout=60_000)
     page.locator("#start-run").click()
     expect(page.locator("#plot-loss canvas, #plot-loss svg").first).to_be_visible(timeout=60_000)
+    expect(page.locator("#chat-with-it")).to_be_visible(timeout=60_000)  # there is a checkpoint
     server.kill()
     page.close()
     server.start()
@@ -132,6 +133,7 @@ def test_a_killed_server_shows_the_run_as_interrupted_with_its_chart_and_resumes
     expect(page.locator("#plot-loss canvas, #plot-loss svg").first).to_be_visible()
     expect(page.locator("#stop-run")).to_be_hidden()
     screenshot(page, "interrupted-en")
+    expect(page.locator("#resume-run")).to_contain_text("Resume after step")
     page.locator("#resume-run").click()
     expect(page.locator("#stop-run")).to_be_visible()
     expect(page.locator("#run-progress")).to_contain_text("about")  # a time that is left: it trains
