@@ -29,6 +29,7 @@ from webui.incoming import checked_type
 from webui.wiring import RAW, Wiring
 
 ALL_LAYERS = "all-linear"
+HIDDEN: Any = "hidden"  # there but not seen: a button taken off the page and put back in a moment may stay away
 ALL_TOO_LONG = "D30_all_too_long"
 STARTED_BY = "page"  # a key under `training_tab.started_by`
 METHOD = tuple(name for name in fields_of(MethodSettings) if name != "target_modules")
@@ -85,7 +86,7 @@ def build(wiring: Wiring) -> None:
             start = gr.Button(words, variant="secondary", elem_id="start-run", size="lg")
         with gr.Column(scale=3, min_width=420):
             plan = gr.HTML(elem_id="plan-card")
-            fit = gr.Button(visible=False, variant="primary", elem_id="fit-length")  # `show_plan` says its words
+            fit = gr.Button(visible=HIDDEN, variant="primary", elem_id="fit-length")  # `show_plan` says its words
             fit_length = gr.Number(visible=False, elem_id="fit-length-tokens")
             refused = gr.Checkbox(visible=False, elem_id="plan-refused")
     mode = wiring.say_with(gr.Radio(value="simple", elem_id="run-mode"), _mode_words)
@@ -267,7 +268,7 @@ def fitting_length(workbench: Workbench, error: WorkbenchError) -> int | None:
 
 def _way_out(length: int | None, lang: Language) -> list[Any]:
     if length is None:
-        return [gr.update(visible=False), None]
+        return [gr.update(visible=HIDDEN), None]
     return [gr.update(visible=True, value=text("training_tab.plan.fit", lang, tokens=f"{length:,}")), length]
 
 

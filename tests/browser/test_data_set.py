@@ -140,10 +140,12 @@ def test_a_length_that_cuts_off_every_answer_is_refused_with_the_one_that_fits(
     open_tab(page, "Training")
     upload_rows(page, shared_data / "oral_grading_full.jsonl")
     expect(page.locator("#dataset-report")).to_contain_text("200")
+    plan = page.locator("#plan-card")
+    expect(plan).to_contain_text("190 to train on", timeout=60_000)
     page.locator("#run-name textarea, #run-name input").fill("grader")
     page.locator("#run-max_length input").fill(TUTORIALS_LENGTH)
+    expect(page.locator("#start-run")).to_contain_text("Start training")  # the page has taken in what was typed
     page.locator("#run-max_length input").blur()
-    plan = page.locator("#plan-card")
     expect(plan).to_contain_text(
         "With a maximum length of 192 tokens no row has anything left to learn", timeout=60_000
     )
