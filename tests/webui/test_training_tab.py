@@ -196,7 +196,7 @@ def test_a_length_that_loses_every_answer_comes_with_the_one_that_fits(workbench
     workbench.status = replace(workbench.status, max_length=450)  # the model takes no more
     assert shown_plan(workbench, *DATA, *form(max_length=192))[3] == 450
     workbench.refused = None
-    assert shown_plan(workbench, *DATA, *form())[2]["visible"] is False
+    assert shown_plan(workbench, *DATA, *form())[2]["visible"] == run_panel.HIDDEN
 
 
 def test_the_whole_tab_is_drawn_anew_in_one_answer(workbench: Any) -> None:
