@@ -16,6 +16,7 @@ import unicodedata
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,11 @@ def free_name(folder: Path, wish: str, suffix: str = "", promised: Collection[st
         number += 1
         candidate = f"{name}-{number}"
     return candidate
+
+
+def now() -> str:
+    """This moment as cards and events have it: ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def read_json(path: Path) -> Any:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -134,11 +133,6 @@ def save_adapter(
         save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
         write_json(folder / CONFIG_FILE, _plain_config(peft_model.peft_config[adapter_name], card))
         write_card(folder, card)
-
-
-def now() -> str:
-    """This moment as cards have it: ISO 8601 in UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _plain_config(config: Any, card: AdapterCard) -> dict[str, Any]:

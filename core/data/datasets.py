@@ -12,7 +12,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -21,7 +20,7 @@ from core.data.options import DataOptions
 from core.data.reading.streams import MAX_FILE_BYTES, SUFFIXES
 from core.errors import Place, WorkbenchError, excerpt, refusal
 from core.settings import Settings
-from core.workspace import Workspace, free_name, read_json, sync_folder, write_json
+from core.workspace import Workspace, free_name, now, read_json, sync_folder, write_json
 
 CARDS = ".cards"
 SHOWN_NAMES = 8  # of the data sets there are, where another was asked for
@@ -128,7 +127,7 @@ def add_dataset(workspace: Workspace, source: Path, original_name: str) -> Datas
         raise _not_added(error, excerpt(wish.name)) from error
     finally:
         staging.unlink(missing_ok=True)
-    write_card(workspace, target.name, DatasetCard(source=excerpt(wish.name), added=_now()))
+    write_card(workspace, target.name, DatasetCard(source=excerpt(wish.name), added=now()))
     return info_of(target)
 
 
@@ -169,10 +168,6 @@ def write_card(workspace: Workspace, name: str, card: DatasetCard) -> None:
 def _card_file(workspace: Workspace, name: str) -> Path:
     """`name` is that of a data set that was found."""
     return workspace.datasets / CARDS / f"{name}.json"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _is_listed(workspace: Workspace, entry: Path) -> bool:

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import weakref
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import overload
 
 from core.data.conversation import Example
@@ -49,9 +49,6 @@ class ExampleStore(Sequence[Example]):
             self._file.seek(self._offsets[at])
             line = self._file.read(self._offsets[at + 1] - self._offsets[at])
         return _example(json.loads(line.decode("utf-8", "surrogatepass")))
-
-    def __iter__(self) -> Iterator[Example]:
-        return (self[index] for index in range(len(self)))
 
 
 def _plain(example: Example) -> list[object]:

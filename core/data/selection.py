@@ -5,7 +5,7 @@ Owns picking by number. Which examples are picked is decided by `report.py` and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
@@ -45,9 +45,6 @@ class Selection(Sequence[Example]):
         number = int(self.source[index])
         example = self.sources[number][int(self.position[index])]
         return replace(example, file=self.names[number]) if self.names[number] else example
-
-    def __iter__(self) -> Iterator[Example]:
-        return (self[index] for index in range(len(self)))
 
     def picked(self, positions: Any) -> Selection:
         """Those at some positions, in that order."""

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.adapters.card import AdapterCard, AdapterMetrics, read_card
-from core.adapters.store import now, save_adapter
+from core.adapters.store import save_adapter
 from core.errors import WorkbenchError
 from core.models.loader import LoadedModel
 from core.training.checkpoints import ADAPTER
 from core.training.preparation import Preparation
-from core.workspace import Workspace, free_name
+from core.workspace import Workspace, free_name, now
 
 FINAL_LOSS_STEPS = 10
 

@@ -12,7 +12,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,7 @@ from core.training.events import Resumed
 from core.training.preparation import base_problems
 from core.training.progress import Snapshot
 from core.training.spec import OtherData, RunSpec, read_spec
-from core.workspace import Workspace
+from core.workspace import Workspace, now
 
 if TYPE_CHECKING:
     from core.models.loader import LoadedModel
@@ -101,7 +100,7 @@ def resumed_event(found: Resumption) -> Resumed:
     """What the run's history says as this process goes on with it."""
     return Resumed(
         step=found.step,
-        resumed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        resumed_at=now(),
         pid=os.getpid(),
         process_started=psutil.Process().create_time(),
         elapsed_s=found.elapsed_s,

@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,7 @@ from core.training.resume import Resumption, clear_the_way
 from core.training.samples import answer_all
 from core.training.spec import RunSpec, write_spec
 from core.training.trainer import AdapterTrainer, NotFiniteError, StepFigures, TrainingJob, TrainingStoppedError
-from core.workspace import Workspace
+from core.workspace import Workspace, now
 
 CHECKPOINTS = "checkpoints"
 
@@ -285,7 +284,7 @@ def _started(spec: RunSpec, context: RunContext) -> e.RunStarted:
         base=spec.base,
         dataset=spec.dataset,
         started_by=context.started_by,
-        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        started_at=now(),
         pid=os.getpid(),
         process_started=psutil.Process().create_time(),
     )

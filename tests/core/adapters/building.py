@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from core.adapters.card import AdapterCard, AdapterMetrics
-from core.adapters.store import now, save_adapter
+from core.adapters.store import save_adapter
 from core.models.twin import make_twin
+from core.workspace import now
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
