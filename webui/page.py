@@ -1,11 +1,12 @@
 """The page: title, language switch and the four tabs in one Blocks.
 
-Owns the frame and the language; what a tab shows is in its own module. Reading `Accept-Language`, the switch's saved
-choice and the start-up default, in that order of strength from weak to strong: default < browser < saved choice.
+Owns the frame and the language; what a tab shows is in its own module. The browser decides which one it opens with: the
+switch's saved choice, else the start-up default, else the first of its own languages that the page speaks.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import gradio as gr
@@ -66,12 +67,10 @@ def _wire_language(wiring: Wiring, start_language: Language | None) -> None:
     # The secret keeps the entry readable after a restart; a language is no secret.
     saved = gr.BrowserState(None, storage_key="workbench.language", secret="language")  # noqa: S106
 
-    def choose(saved_choice: Any, request: gr.Request) -> Language:
-        return preferred_language(saved_choice, start_language, request.headers.get("accept-language", ""))
-
-    # A tab that is drawn after this event is drawn once, in the right language.
+    # In the browser, at once: an answer from the server would undo a choice made meanwhile. A tab that is drawn after
+    # this event is drawn once, in the right language.
     wiring.shared["loaded"] = wiring.page.load(
-        choose, [saved], [wiring.language], api_visibility="private", show_progress="hidden"
+        None, [saved], [wiring.language], js=_preferred_language(start_language), api_visibility="private"
     )
     wiring.language.change(
         lambda lang: wiring.switch_language(language_of(lang)),
@@ -85,14 +84,12 @@ def _wire_language(wiring: Wiring, start_language: Language | None) -> None:
     wiring.language.input(None, [wiring.language], [saved], js="(language) => language", api_visibility="private")
 
 
-def preferred_language(saved: object, start_language: Language | None, accepted: str) -> Language:
-    """The saved choice, else the start-up default, else the browser's first language that is one of ours."""
-    if saved in LANGUAGES:
-        return language_of(saved)
-    if start_language:
-        return start_language
-    for entry in accepted.split(","):
-        code = entry.split(";")[0].strip().lower()[:2]
-        if code in LANGUAGES:
-            return language_of(code)
-    return "en"
+def _preferred_language(start_language: Language | None) -> str:
+    """For the browser: the saved choice, else the start-up default, else its first language that is one of ours."""
+    known, default = json.dumps(list(LANGUAGES)), json.dumps(start_language)
+    return f"""(saved) => {{
+        const known = {known};
+        const spoken = navigator.languages.map((code) => code.slice(0, 2).toLowerCase());
+        const wishes = [saved, {default}, ...spoken];
+        return wishes.find((code) => known.includes(code)) ?? "en";
+    }}"""

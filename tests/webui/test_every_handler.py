@@ -36,9 +36,9 @@ from webui import notices, sampling_form
 from webui.page import build_page
 
 BAD = [None, float("nan"), True, "", "../../x", "x" * 10_000, ["../x", 5], {"a": [1]}, "\ud800", 2**80]
-# The only functions of the page that are not guarded: they choose and switch the language, call nothing of the
-# workbench and take any value (`notices.language_of`, `page.preferred_language`).
-UNGUARDED = {"_wire_language.<locals>.choose", "_wire_language.<locals>.<lambda>"}
+# The only function of the page that is not guarded: it switches the language, calls nothing of the workbench and takes
+# any value (`notices.language_of`).
+UNGUARDED = {"_wire_language.<locals>.<lambda>"}
 KEPT_FILES = ("rows.jsonl",)
 YIELDS = 3  # of an answer: then the browser goes away, which cancels it
 GOOD = {
