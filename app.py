@@ -1,6 +1,6 @@
 """The entrance: command line → Workbench → page or command. The only file that knows both `core` and `webui`.
 
-`python app.py` serves the page. Everything else a person can do from a shell is in `core/commands.py`.
+`python app.py` serves the page. Everything else a person can do from a shell is in `core/commands/`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import errno
 import json
 import logging
 import os
-import signal
 import sys
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -29,6 +28,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 from core import commands  # noqa: E402 - the environment above must come first
 from core.errors import WorkbenchError, refusal  # noqa: E402
 from core.i18n import LANGUAGES, Language, text  # noqa: E402
+from core.leaving import leaving_in_order  # noqa: E402
 from core.models.arrival import SPARE_BYTES, write_problem  # noqa: E402
 from core.workspace import Workspace  # noqa: E402
 
@@ -36,9 +36,17 @@ log = logging.getLogger("workbench")
 
 
 def main(argv: list[str]) -> int:
-    """Run one command; 0 = done, 2 = bad input, 1 = a bug, 130 = interrupted before there was anything to keep."""
+    """Run one command; 0 = done, 2 = bad input, 1 = a bug, 130 = interrupted before there was anything to keep.
+
+    Raises:
+        SystemExit: it was told to leave by a signal; what was going on is saved.
+    """
     options = parse(argv)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves as Ctrl-C does: what runs is saved first
+    with leaving_in_order():
+        return _carried_out(options)
+
+
+def _carried_out(options: argparse.Namespace) -> int:
     try:
         workspace = Workspace(options.data_dir.resolve(), tuple(folder.resolve() for folder in options.models_dir))
         _log_to_file(workspace)

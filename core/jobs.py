@@ -79,7 +79,7 @@ class Job(Generic[ProgressT, ResultT]):
         except BaseException as error:  # noqa: BLE001 - whoever asks for the result gets it
             self._error, self._raised_at = error, error.__traceback__
             if isinstance(error, Cancelled | WorkbenchError):
-                _let_go(error)
+                let_go(error)
         finally:
             self._ended = time.monotonic()
 
@@ -89,8 +89,8 @@ class Job(Generic[ProgressT, ResultT]):
         self.progress = progress
 
 
-def _let_go(error: BaseException | None) -> None:
-    """Free what the work held: a refusal is kept, and with it every local of the frames it came through."""
+def let_go(error: BaseException | None) -> None:
+    """Free what the work held: an error that is kept keeps every local of the frames it came through."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__

@@ -17,7 +17,29 @@ from pydantic.fields import FieldInfo
 from core.errors import Place, Problem, WorkbenchError, excerpt
 
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8", "nf4"]
-Scheduler = Literal["cosine", "linear", "constant"]
+Method = Literal[
+    "lora",
+    "rslora",
+    "dora",
+    "loraplus",
+    "pissa",
+    "olora",
+    "adalora",
+    "loha",
+    "lokr",
+    "ia3",
+    "oft",
+    "layernorm",
+    "bitfit",
+    "prompt",
+    "prefix",
+    "ptuning",
+    "freeze",
+    "full",
+]
+Scheduler = Literal["cosine", "linear", "constant", "cosine_restarts", "polynomial", "inverse_sqrt"]
+Optimizer = Literal["adamw", "adamw_fused", "adamw_8bit", "adafactor", "sgd", "lion"]
+Metric = Literal["loss", "accuracy"]
 LongRows = Literal["skip", "cut"]
 SettingsT = TypeVar("SettingsT", bound="Settings")
 
@@ -61,41 +83,73 @@ class LoadSettings(Settings):
 
 
 class MethodSettings(Settings):
-    """What a LoRA adapter looks like (https://arxiv.org/abs/2106.09685). `alpha` None means twice the rank."""
+    """What is trained: a method of `core.adapters.methods`, and how large it is. A method ignores what is not its own.
 
+    `alpha` None means twice the rank; `layers` are numbers from 0, none of them named means all.
+    """
+
+    method: Method = "lora"
     rank: Annotated[int, Field(ge=1, le=512), Scale(usual=(4, 64), step=1)] = 16
-    alpha: Annotated[float | None, Field(gt=0, le=4096), Scale(usual=(4, 128))] = None
+    alpha: Annotated[float | None, Field(gt=0, le=4096), Scale(usual=(4, 128), advanced=True)] = None
     dropout: Annotated[float, Field(ge=0, le=0.9), Scale(usual=(0, 0.1), step=0.01, advanced=True)] = 0.0
+    lora_bias: Annotated[bool, Scale(advanced=True)] = False
+    loraplus_ratio: Annotated[float, Field(ge=1, le=100), Scale(usual=(4, 32), advanced=True)] = 16.0
+    virtual_tokens: Annotated[int, Field(ge=1, le=512), Scale(unit="tokens", usual=(8, 64), step=1)] = 20
+    trained_layers: Annotated[int, Field(ge=1, le=1000), Scale(usual=(1, 8), step=1)] = 2
     target_modules: Annotated[tuple[str, ...], Scale(advanced=True)] = ("all-linear",)
+    layers: Annotated[tuple[int, ...], Field(max_length=1000), Scale(advanced=True)] = ()
 
-    @field_validator("target_modules", mode="before")
+    @field_validator("target_modules", "layers", mode="before")
     @classmethod
     def _list_becomes_tuple(cls, value: object) -> object:
         return tuple(value) if isinstance(value, list) else value
 
 
 class TrainingSettings(Settings):
-    """How an adapter is trained. `None` is automatic; `core.training.plan` shows what it becomes and why."""
+    """How a learner is trained. `None` is automatic; `core.training.plan` shows what it becomes and why.
+
+    `steps`, `warmup_steps` and `loss_target` are the exceptions: None means that they decide nothing.
+    """
 
     epochs: Annotated[float | None, Field(gt=0, le=1000), Scale(usual=(1, 20))] = None
-    learning_rate: Annotated[float, Field(gt=0, le=1), Scale(usual=(5e-5, 1e-3))] = 2e-4
+    steps: Annotated[int | None, Field(ge=1, le=1_000_000), Scale(usual=(20, 2000), advanced=True)] = None
+    learning_rate: Annotated[float | None, Field(gt=0, le=1), Scale(usual=(5e-5, 1e-3))] = None
     max_length: Annotated[int | None, Field(ge=8, le=1_048_576), Scale(unit="tokens", usual=(256, 4096))] = None
     long_rows: Annotated[LongRows, Scale(advanced=True)] = "skip"
     micro_batch_size: Annotated[int | None, Field(ge=1, le=4096), Scale(unit="rows", usual=(1, 16), advanced=True)] = (
         None
     )
     gradient_accumulation_steps: Annotated[int | None, Field(ge=1, le=4096), Scale(usual=(1, 16), advanced=True)] = None
+    packing: Annotated[bool, Scale(advanced=True)] = False
+    group_by_length: Annotated[bool, Scale(advanced=True)] = True
+    optimizer: Annotated[Optimizer, Scale(advanced=True)] = "adamw"
+    adam_beta1: Annotated[float, Field(ge=0, le=0.9999), Scale(usual=(0.8, 0.95), step=0.01, advanced=True)] = 0.9
+    adam_beta2: Annotated[float, Field(ge=0, le=0.99999), Scale(usual=(0.95, 0.999), step=0.001, advanced=True)] = 0.999
     scheduler: Annotated[Scheduler, Scale(advanced=True)] = "cosine"
     warmup_share: Annotated[float, Field(ge=0, le=1), Scale(usual=(0, 0.1), step=0.01, advanced=True)] = 0.05
+    warmup_steps: Annotated[int | None, Field(ge=0, le=1_000_000), Scale(usual=(0, 100), advanced=True)] = None
     weight_decay: Annotated[float, Field(ge=0, le=1), Scale(usual=(0, 0.1), step=0.01, advanced=True)] = 0.01
     max_grad_norm: Annotated[float, Field(gt=0, le=1e6), Scale(usual=(0.5, 2), advanced=True)] = 1.0
+    neftune_alpha: Annotated[float, Field(ge=0, le=100), Scale(usual=(0, 15), advanced=True)] = 0.0
+    label_smoothing: Annotated[float, Field(ge=0, le=0.9), Scale(usual=(0, 0.1), step=0.01, advanced=True)] = 0.0
     validation_share: Annotated[float | None, Field(ge=0, le=0.5), Scale(usual=(0.05, 0.2), advanced=True)] = None
     validation_rows: Annotated[int, Field(ge=0, le=1_000_000), Scale(unit="rows", usual=(0, 500), advanced=True)] = 0
     evaluations: Annotated[int | None, Field(ge=0, le=1000), Scale(unit="per run", usual=(5, 20), advanced=True)] = None
-    checkpoint_every_s: Annotated[float, Field(ge=1, le=86_400), Scale(unit="s", usual=(30, 600), advanced=True)] = 60.0
+    best_by: Annotated[Metric, Scale(advanced=True)] = "loss"
+    early_stopping: Annotated[int, Field(ge=0, le=1000), Scale(unit="evaluations", usual=(2, 5), advanced=True)] = 0
+    loss_target: Annotated[float | None, Field(gt=0, le=100), Scale(usual=(0.1, 2), advanced=True)] = None
+    checkpoint_every_s: Annotated[
+        float | None, Field(ge=1, le=86_400), Scale(unit="s", usual=(30, 600), advanced=True)
+    ] = None
     activation_checkpointing: Annotated[bool | None, Scale(advanced=True)] = None
+    trackers: Annotated[tuple[str, ...], Scale(advanced=True)] = ()
     seed: Annotated[int, Field(ge=0, le=2**32 - 1), Scale(advanced=True)] = 42
     threads: Annotated[int | None, Field(ge=1, le=256), Scale(advanced=True)] = None
+
+    @field_validator("trackers", mode="before")
+    @classmethod
+    def _list_becomes_tuple(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
 
 
 class SamplingSettings(Settings):
@@ -181,6 +235,8 @@ def _problem(model: type[Settings], details: Any) -> Problem:
     spec = known[name]
     if spec.choices and spec.minimum is None:
         return Problem("H01_not_a_choice", place, {"field": path, "seen": seen, "choices": ", ".join(spec.choices)})
+    if name == "layers":
+        return Problem("H01_not_layer_numbers", place, {"field": path, "seen": seen})
     if spec.minimum is None or spec.maximum is None:
         return Problem("H01_wrong_type", place, {"field": path, "seen": seen, "default": spec.default})
     allowed = f"{spec.minimum:g} {'<' if spec.above_minimum else '≤'} {name} ≤ {spec.maximum:g}"

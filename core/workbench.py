@@ -1,8 +1,9 @@
 """The façade that the page and the command line call: one base model, its serving tree, one run, and the stores.
 
-Owns what lives as long as the process: the loaded model, the chat engine with its applied adapters, the runner and the
-download. It decides who may do what when (no unloading under a run, no deleting of what is applied) and delegates all
-else. Importing this module loads neither torch nor transformers; the first call that needs them does.
+Owns what lives as long as the process: the loaded model, the chat engine with its applied adapters, the download, and
+the rooms `data` and `runs`, which the page calls directly. It decides who may do what when (no unloading under a run,
+no deleting of what is applied) and delegates all else. Importing this module loads neither torch nor transformers; the
+first call that needs them does.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from core.adapters import store
+from core.adapters.method_facts import METHODS
 from core.chat.characters import CharacterStore
 from core.chat.conversation_store import ConversationStore
 from core.chat.sampling import PresetStore, model_defaults
@@ -28,15 +30,16 @@ from core.data.preview import PreviewRow, preview_row
 from core.errors import Problem, WorkbenchError, excerpt, refusal
 from core.models import catalog, memory
 from core.models.downloads import Downloads, DownloadStatus
-from core.settings import LoadSettings, Precision, SamplingSettings
-from core.training.runner import Runner
-from core.training.spec import spec_text
+from core.settings import LoadSettings, MethodSettings, Precision, SamplingSettings
+from core.training.desk import RunDesk
+from core.training.forecasts import Forecasts, ForecastStatus
 from core.workspace import Workspace, read_json, write_json
 
 __all__ = ["AT_STEP", "ModelStatus", "PreviewRow", "Workbench"]
 
 if TYPE_CHECKING:
     from core.adapters.card import AdapterCard
+    from core.adapters.method_size import MethodSize
     from core.adapters.store import AdapterInfo
     from core.chat.characters import Character
     from core.chat.engine import ChatRequest, Engine, Stream
@@ -45,11 +48,8 @@ if TYPE_CHECKING:
     from core.models.hub import RemoteInfo
     from core.models.loader import LoadedModel
     from core.models.precision import PrecisionChoice
-    from core.training.history import RunSummary
     from core.training.plan import Plan
     from core.training.preparation import Planner
-    from core.training.progress import Snapshot
-    from core.training.resume import Resumption
     from core.training.spec import RunSpec
 
 Report = Callable[[str, float], None]
@@ -95,10 +95,11 @@ class Workbench(AbstractContextManager["Workbench"]):
         self.presets = PresetStore(workspace.state / "presets")
         self.characters = CharacterStore(workspace.state / "characters")
         self.downloads = Downloads()
-        self.runner = Runner(workspace)
         self._exclusive = threading.RLock()  # loading, unloading, applying and starting a run exclude each other
         self._serving: _Serving | None = None  # read it once into a local: it may be gone at the next look
         self.data = DataLibrary(workspace)
+        self.forecasts = Forecasts(workspace, lambda: self._planner, lambda: self.runs.active() is not None)
+        self.runs = RunDesk(workspace, self._exclusive, self._loaded, self.load_model, self.forecasts.give_way)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -108,7 +109,7 @@ class Workbench(AbstractContextManager["Workbench"]):
     def close(self) -> None:
         """End the run in progress (its adapter is kept), the download and the engine."""
         self.downloads.cancel()
-        self.runner.close()
+        self.runs.close()
         self.downloads.wait(DOWNLOAD_LEAVES_S)
         with self._exclusive:
             self._drop_model()
@@ -175,6 +176,7 @@ class Workbench(AbstractContextManager["Workbench"]):
                 raise
             if remember:
                 self._remember(name, settings)
+            self.runs.advance()
             status = self.model_status()
             assert status is not None
             return status
@@ -223,6 +225,15 @@ class Workbench(AbstractContextManager["Workbench"]):
         from core.adapters.methods import module_names
 
         return module_names(serving.loaded.model)
+
+    def method_size(self, settings: MethodSettings) -> MethodSize | None:
+        """How much of the loaded model a method with these settings trains; None without a model."""
+        serving = self._serving
+        if serving is None:
+            return None
+        from core.adapters.method_size import method_size
+
+        return method_size(settings, serving.loaded.model)
 
     def sampling_defaults(self) -> SamplingSettings:
         """The starting values for answers: the loaded model's own, else ours."""
@@ -277,7 +288,7 @@ class Workbench(AbstractContextManager["Workbench"]):
 
     def check_adapter_name(self, name: str) -> Problem | None:
         """Why a new adapter may not be called so; a run that will be saved under the name counts as well."""
-        return store.check_adapter_name(self.workspace, name, self._promised_names())
+        return store.check_adapter_name(self.workspace, name, self.runs.promised_names())
 
     def applied(self) -> list[str]:
         """Names of the adapters that chat can use at once."""
@@ -302,12 +313,14 @@ class Workbench(AbstractContextManager["Workbench"]):
         """Put the adapter of a run in progress on the base model as of its last checkpoint; returns the name for chat.
 
         Raises:
-            WorkbenchError: A03 without a base model, A09 where the run has saved nothing yet.
+            WorkbenchError: A03 without a base model, A09 where the run has saved nothing yet or makes a model.
         """
         with self._exclusive:
             engine = self._require_engine()
-            snapshot = self.snapshot(run_id)
-            checkpoint = self.runner.latest_checkpoint(run_id)
+            snapshot = self.runs.snapshot(run_id)
+            if METHODS[self.runs.spec(run_id).method.method].makes == "model":
+                raise refusal("A09_makes_a_model", name=snapshot.name)
+            checkpoint = self.runs.latest_checkpoint(run_id)
             if checkpoint is None:
                 raise refusal("A09_nothing_saved_yet", name=snapshot.name)
             name = f"{snapshot.name}{AT_STEP}{checkpoint.step}"
@@ -325,7 +338,7 @@ class Workbench(AbstractContextManager["Workbench"]):
 
     def rename_adapter(self, old: str, new: str) -> None:
         with self._exclusive:
-            store.rename_adapter(self.workspace, old, new, self._user_of(old), self._promised_names())
+            store.rename_adapter(self.workspace, old, new, self._user_of(old), self.runs.promised_names())
 
     def delete_adapter(self, name: str) -> None:
         with self._exclusive:
@@ -359,11 +372,11 @@ class Workbench(AbstractContextManager["Workbench"]):
         """Remove a data set from the registry.
 
         Raises:
-            WorkbenchError: A03 where there is no such data set, A04 while a run uses it.
+            WorkbenchError: A03 where there is no such data set, A04 while a run uses it or waits for its turn with it.
         """
-        run_id = self.runner.active()
-        if run_id and name in self.runner.spec(run_id).datasets:
-            raise refusal("A04_dataset_in_use", name=name, run=self.snapshot(run_id).name)
+        run = self.runs.user_of_dataset(name)
+        if run:
+            raise refusal("A04_dataset_in_use", name=name, run=run)
         self.data.delete(name)
 
     # ---- training ----
@@ -372,72 +385,18 @@ class Workbench(AbstractContextManager["Workbench"]):
         """What a run of this spec would do, with every automatic value and its reason; nothing is started.
 
         Raises:
-            WorkbenchError: as `start_run`.
+            WorkbenchError: A03 where its base model is not loaded, and whatever speaks against such a run.
         """
         loaded = self._require_model(spec.base)
         return self._planner.plan(spec, loaded)
 
-    def start_run(self, spec: RunSpec, started_by: str = "") -> str:
-        """Start a run in the background and return its id.
+    def forecast(self, spec: RunSpec, wait_s: float = 0.0) -> ForecastStatus:
+        """What a run of this spec would take; begins to measure it in the background where nobody has.
 
         Raises:
-            WorkbenchError: A01 where a run is in progress, A03 where its base model is not loaded or its data set is
-                missing, and everything that can be checked beforehand.
+            WorkbenchError: as `plan`.
         """
-        with self._exclusive:
-            loaded = self._require_model(spec.base)
-            return self.runner.start(spec, loaded, started_by)
-
-    def resumption(self, run_id: str) -> Resumption:
-        """From where a run that ended early would go on, and what has changed since.
-
-        Raises:
-            WorkbenchError: as `Runner.resumption`.
-        """
-        serving = self._serving
-        return self.runner.resumption(run_id, serving.loaded if serving else None)
-
-    def resume_run(self, run_id: str, accept_changes: bool = False) -> None:
-        """Go on with a run that ended early, in the background, under its own id.
-
-        Raises:
-            WorkbenchError: as `Runner.resume`; A03 where its base model is not loaded.
-        """
-        with self._exclusive:
-            loaded = self._require_model(self.runner.spec(run_id).base)
-            self.runner.resume(run_id, loaded, accept_changes)
-
-    def stop_run(self, run_id: str, keep: bool) -> None:
-        """Ask a run to stop after its current step; twice or too late is no error."""
-        self.runner.stop(run_id, keep)
-
-    def wait_for_run(self, timeout_s: float | None = None) -> bool:
-        """Wait at most so long; whether no run is in progress any more."""
-        return self.runner.wait(timeout_s)
-
-    def active_run(self) -> str | None:
-        """The id of the run in progress."""
-        return self.runner.active()
-
-    def runs(self) -> list[RunSummary]:
-        """All runs, newest first."""
-        return self.runner.runs()
-
-    def delete_run(self, run_id: str) -> None:
-        """Remove a run with its checkpoints; the adapter it made stays.
-
-        Raises:
-            WorkbenchError: A04 while it is in progress, A30 where there is no such run.
-        """
-        self.runner.delete(run_id)
-
-    def snapshot(self, run_id: str) -> Snapshot:
-        """Everything that is known of a run so far."""
-        return self.runner.snapshot(run_id)
-
-    def run_spec_text(self, run_id: str) -> str:
-        """The exact settings of a run as YAML, with which `train` makes it again."""
-        return spec_text(self.runner.spec(run_id))
+        return self.forecasts.status(spec, self._require_model(spec.base), wait_s)
 
     # ---- chat ----
 
@@ -500,11 +459,16 @@ class Workbench(AbstractContextManager["Workbench"]):
         return remembered[1].precision if remembered else "auto"
 
     def _drop_model(self) -> None:
+        self.forecasts.give_way()
         serving, self._serving = self._serving, None
         if serving:
             serving.engine.close()
         del serving
         memory.release()
+
+    def _loaded(self) -> LoadedModel | None:
+        serving = self._serving
+        return serving.loaded if serving else None
 
     def _require_model(self, name: str | None = None) -> LoadedModel:
         """The model in memory; with a name, only where it is that one."""
@@ -523,18 +487,13 @@ class Workbench(AbstractContextManager["Workbench"]):
         return serving
 
     def _refuse_while_training(self) -> None:
-        self.runner.settle()
-        run, serving = self.runner.active_name(), self._serving
+        self.runs.settle()
+        run, serving = self.runs.active_name(), self._serving
         if run and serving:
             raise refusal("A07_model_in_use", run=run, model=serving.loaded.info.name)
 
     def _user_of(self, adapter: str) -> str:
-        """What an adapter is applied to just now; "" for nothing."""
+        """What an adapter is applied to just now, or the run that trains it further; "" for nothing."""
         serving = self._serving
         applied = serving is not None and any(adapter == each.name for each in serving.engine.applied)
-        return serving.loaded.info.name if serving and applied else ""
-
-    def _promised_names(self) -> list[str]:
-        """Names of adapters that are still being made."""
-        name = self.runner.active_name()
-        return [name] if name else []
+        return serving.loaded.info.name if serving and applied else self.runs.user_of_adapter(adapter)

@@ -7,6 +7,7 @@ name was checked against an allow-list (never joined first and checked later).
 from __future__ import annotations
 
 import ctypes
+import glob
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from core.errors import Place, Problem, WorkbenchError, excerpt, refusal
@@ -49,6 +51,10 @@ class Workspace:
     @property
     def runs(self) -> Path:
         return self.root / "training" / "runs"
+
+    @property
+    def token_cache(self) -> Path:
+        return self.root / "training" / "cache"
 
     @property
     def adapters(self) -> Path:
@@ -182,7 +188,7 @@ def new_folder(target: Path, replace: bool = False) -> Iterator[Path]:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = _staging(target)
-    shutil.rmtree(staging, ignore_errors=True)
+    _clear_left_over(staging, target)
     staging.mkdir()
     try:
         yield staging
@@ -197,6 +203,27 @@ def new_folder(target: Path, replace: bool = False) -> Iterator[Path]:
         sync_folder(target.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder. It is out of sight at once, also where removing its files is interrupted.
+
+    Raises:
+        OSError: it is there as it was.
+    """
+    doomed = folder.with_name(f".{folder.name}.deleted")
+    shutil.rmtree(doomed, ignore_errors=True)
+    folder.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+    sync_folder(folder.parent)
+
+
+def _clear_left_over(staging: Path, target: Path) -> None:
+    """Remove what is left of earlier tries: under the very name, and of processes that were killed."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
+        pid = left.suffixes[-2].lstrip(".").partition("-")[0]
+        if left == staging or (pid.isdecimal() and not psutil.pid_exists(int(pid))):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _replace(target: Path, staging: Path) -> None:

@@ -145,6 +145,24 @@ def workspace_with_tiny(workspace: Workspace, tiny_model_dir: Path) -> Workspace
 
 
 @pytest.fixture(scope="session")
+def victims(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> Iterator[Any]:
+    """A process that trains in forks of itself, and its data directory with the tiny model and two data sets."""
+    import shutil
+
+    from tests.core.training.conftest import write_rows
+    from tests.core.training.forks import Victims
+
+    place = Workspace(tmp_path_factory.mktemp("victims"))
+    place.create()
+    shutil.copytree(tiny_model_dir, place.models / "tiny")
+    write_rows(place, 20)
+    write_rows(place, 8, "8.jsonl")
+    made = Victims(place)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
 def starter_dir() -> Path:
     folder = ROOT / "models" / STARTER
     if not (folder / "config.json").exists():

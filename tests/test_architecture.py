@@ -61,10 +61,17 @@ def test_nothing_is_evaluated_as_code(banned: str) -> None:
 
 def test_no_format_that_runs_code_is_read() -> None:
     assert _imports_of(PRODUCT, PICKLING) == []
-    assert _calls("torch.load") == []
     assert _calls("pd.read_pickle") + _calls("pandas.read_pickle") == []
     assert _calls("yaml.unsafe_load") + _calls("yaml.full_load") == []
     assert [place for place, loader in _yaml_loaders() if not loader.startswith("yaml.SafeLoader")] == []
+
+
+def test_torch_reads_tensors_and_plain_values_only() -> None:
+    loads = [call for file in PRODUCT for call in _nodes(file, ast.Call) if ast.unparse(call.func) == "torch.load"]
+    assert loads
+    for call in loads:
+        safe = [word.value for word in call.keywords if word.arg == "weights_only"]
+        assert [getattr(value, "value", None) for value in safe] == [True], ast.unparse(call)
 
 
 @pytest.mark.parametrize("banned", ["os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"])

@@ -81,6 +81,41 @@ def test_a_run_trains_and_a_chat_uses_its_adapter(run: Run, workspace_with_tiny:
     assert not (workspace_with_tiny.state / "last_model.json").exists(), "a command leaves the page's choice alone"
 
 
+def test_a_run_is_shown_repeated_compared_exported_and_deleted(
+    run: Run, workspace_with_tiny: Workspace, tmp_path: Path
+) -> None:
+    first = json.loads(run("train", a_spec(workspace_with_tiny), "--json")[1])["run_id"]
+    status, out, _ = run("runs", "show", first, "--json")
+    shown = json.loads(out)
+    assert (status, shown["status"], shown["method"], shown["spec"]["name"]) == (0, "finished", "lora", "sums")
+    assert (
+        shown["bytes"] > 0 and shown["command"] == f"python app.py train training/runs/{first}/spec.yaml --name sums-2"
+    )
+    status, out, _ = run("runs", "show", first, "--lang", "zh")
+    assert "状态: finished" in out and shown["command"] in out and "dataset: sums.json" in out
+    spec = workspace_with_tiny.runs / first / "spec.yaml"
+    again = json.loads(run("train", str(spec), "--name", "sums-2", "--json")[1])
+    assert again["adapter"] == "sums-2"
+    weights = [workspace_with_tiny.adapters / name / "adapter_model.safetensors" for name in ("sums", "sums-2")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    found = json.loads(run("runs", "compare", first, again["run_id"], "--json")[1])
+    assert [each["run_id"] for each in found["runs"]] == [first, again["run_id"]] and found["settings"] == []
+    status, out, _ = run("runs", "compare", first, again["run_id"])
+    assert f"Run\t{first}\t{again['run_id']}" in out
+    status, out, _ = run("runs", "export", first, "--to", str(tmp_path), "--no-weights", "--json")
+    assert status == 0 and Path(json.loads(out)["file"]).is_file()
+    status, out, _ = run("runs", "delete", first, "--json")
+    assert (status, json.loads(out)["run_id"]) == (0, first)
+    assert not (workspace_with_tiny.runs / first).exists() and weights[0].exists()
+    assert [run("runs", verb, first)[0] for verb in ("show", "export", "delete")] == [2, 2, 2]
+
+
+def test_a_data_directory_that_is_in_use_loses_no_run(run: Run, workspace_with_tiny: Workspace) -> None:
+    with workspace_with_tiny.writer():
+        status, _, err = run("runs", "delete", "any")
+    assert (status, "A17" in err) == (2, True)
+
+
 def test_what_a_run_refuses_is_told_with_status_2(run: Run, workspace_with_tiny: Workspace) -> None:
     status, _, err = run("train", a_spec(workspace_with_tiny, dataset_sha256="0" * 64))
     assert status == 2
@@ -181,7 +216,7 @@ def test_a_read_only_or_full_disk_is_named(run: Run, monkeypatch: pytest.MonkeyP
     def no_space(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("core.commands._list", no_space)
+    monkeypatch.setattr("core.commands.lists._list", no_space)
     monkeypatch.setattr("core.models.catalog.list_models", no_space)
     status, _, err = run("models", "list")
     assert status == 2

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +16,12 @@ import pytest
 from core.chat.engine import ChatRequest
 from core.settings import LoadSettings, SamplingSettings
 from core.training.progress import Snapshot, Status
-from core.training.spec import RunSpec
+from core.training.runner import Runner
+from core.training.spec import RunSpec, spec_text
 from core.workbench import Workbench
 from core.workspace import Workspace
 
+ROOT = Path(__file__).resolve().parent.parent
 ROWS = [
     {"instruction": f"What is {number} plus {number}?", "input": "", "output": f"It is {2 * number}."}
     for number in range(1, 25)
@@ -50,10 +55,14 @@ def a_spec(name: str, dataset: str = "sums.json", **training: Any) -> RunSpec:
     )
 
 
+def without_dropout(spec: RunSpec) -> RunSpec:
+    return spec.model_copy(update={"method": spec.method.model_copy(update={"dropout": 0.0})})
+
+
 def finished(workbench: Workbench, spec: RunSpec) -> Snapshot:
-    run_id = workbench.start_run(spec)
-    assert workbench.wait_for_run(WAIT_S)
-    snapshot = workbench.snapshot(run_id)
+    run_id = workbench.runs.start(spec)
+    assert workbench.runs.wait(WAIT_S)
+    snapshot = workbench.runs.snapshot(run_id)
     assert snapshot.status is Status.FINISHED, snapshot.problems
     return snapshot
 
@@ -70,10 +79,10 @@ def test_law_3_the_base_answers_the_same_before_during_and_after_three_runs(work
     for number, rank in enumerate((4, 4, 8)):
         spec = a_spec(f"run-{number}")
         spec = spec.model_copy(update={"method": spec.method.model_copy(update={"rank": rank})})
-        run_id = workbench.start_run(spec)
+        run_id = workbench.runs.start(spec)
         during = ask(workbench, question)
-        assert workbench.wait_for_run(WAIT_S)
-        assert workbench.snapshot(run_id).status is Status.FINISHED
+        assert workbench.runs.wait(WAIT_S)
+        assert workbench.runs.snapshot(run_id).status is Status.FINISHED
         workbench.apply_adapter(f"run-{number}")
         assert [during, ask(workbench, question)] == [before, before]
     assert workbench.model_status() is not None
@@ -133,31 +142,44 @@ def test_law_6_and_8_a_saved_adapter_answers_in_a_batch_as_it_does_alone(workben
     assert ask(workbench, question, None, *names) == together
 
 
+def test_law_7_packed_rows_train_as_padded_ones_do(workbench: Workbench) -> None:
+    """With one step an epoch the same rows are in it however they are put together."""
+    size = {"epochs": 3.0, "gradient_accumulation_steps": 100, "validation_share": 0.0, "warmup_share": 0.0}
+    ways: list[dict[str, Any]] = [{}, {"group_by_length": False, "micro_batch_size": 3}, {"packing": True}]
+    runs = [
+        finished(workbench, without_dropout(a_spec(f"way-{number}", **size, **way))) for number, way in enumerate(ways)
+    ]
+    padded, *others = ([loss for _, loss in run.losses] for run in runs)
+    assert runs[2].plan is not None and runs[2].plan.blocks > 1
+    for losses in others:
+        assert losses == pytest.approx(padded, rel=1e-5)
+
+
 def test_a_second_start_is_refused_with_the_first_ones_name(workbench: Workbench) -> None:
     from core.errors import WorkbenchError
 
-    run_id = workbench.start_run(a_spec("first", epochs=50.0))
+    run_id = workbench.runs.start(a_spec("first", epochs=50.0))
     with pytest.raises(WorkbenchError) as refused:
-        workbench.start_run(a_spec("second"))
+        workbench.runs.start(a_spec("second"))
     assert refused.value.code == "A01"
     assert "first" in refused.value.describe()
     with pytest.raises(WorkbenchError) as kept:
         workbench.unload_model()
     assert kept.value.key == "A07_model_in_use"
     assert "first" in kept.value.describe()
-    workbench.stop_run(run_id, keep=False)
-    workbench.stop_run(run_id, keep=False)
-    assert workbench.wait_for_run(WAIT_S)
-    assert workbench.snapshot(run_id).status is Status.STOPPED
+    workbench.runs.stop(run_id, keep=False)
+    workbench.runs.stop(run_id, keep=False)
+    assert workbench.runs.wait(WAIT_S)
+    assert workbench.runs.snapshot(run_id).status is Status.STOPPED
     assert workbench.adapters() == []
 
 
 def test_chat_can_use_the_adapter_that_is_being_trained(workbench: Workbench) -> None:
-    run_id = workbench.start_run(a_spec("growing", epochs=200.0, evaluations=200))
+    run_id = workbench.runs.start(a_spec("growing", epochs=200.0, evaluations=200))
     saved = threading.Event()
 
     def watch() -> None:
-        while workbench.snapshot(run_id).checkpoint_step is None and workbench.active_run():
+        while workbench.runs.snapshot(run_id).checkpoint_step is None and workbench.runs.active():
             over.wait(0.02)
         saved.set()
 
@@ -167,8 +189,8 @@ def test_chat_can_use_the_adapter_that_is_being_trained(workbench: Workbench) ->
     name = workbench.apply_run(run_id)
     assert name.startswith("growing @ ")
     assert ask(workbench, "What is 2 plus 2?", name)
-    workbench.stop_run(run_id, keep=True)
-    assert workbench.wait_for_run(WAIT_S)
+    workbench.runs.stop(run_id, keep=True)
+    assert workbench.runs.wait(WAIT_S)
     assert [adapter.name for adapter in workbench.adapters()] == ["growing"]
 
 
@@ -183,7 +205,53 @@ def test_a_run_without_an_end_shows_as_interrupted_with_its_whole_chart(workbenc
     cut = [json.dumps(started), *lines[1 : lines.index(steps[-1]) + 1], '{"event": "StepDo']
     events.write_text("\n".join(cut))
     with Workbench(workbench.workspace) as after_restart:
-        snapshot = after_restart.snapshot(run_id)
+        snapshot = after_restart.runs.snapshot(run_id)
         assert snapshot.status is Status.INTERRUPTED
         assert len(snapshot.losses) == len(steps)
-        assert [run.status for run in after_restart.runs()] == [Status.INTERRUPTED]
+        assert [run.status for run in after_restart.runs.list()] == [Status.INTERRUPTED]
+
+
+def test_law_9_a_run_after_ten_others_is_the_same_in_a_new_process_from_its_spec_as_shown(
+    victims: Any, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    """Also the way of a spec: copied from a run and given to the command line on a clean data directory."""
+    spec = {"training": {"epochs": 2, "evaluations": 2, "seed": 9}, "method": {"dropout": 0.1}}
+    first = victims.alone(spec, "eleventh", before=10)
+    place = Workspace(tmp_path / "clean")
+    place.create()
+    shutil.copytree(tiny_model_dir, place.models / "tiny")
+    shutil.copy(victims.place.datasets / "colors.jsonl", place.datasets)
+    file = tmp_path / "copied.yaml"
+    file.write_text(spec_text(Runner(victims.place).spec(first.run_id)), encoding="utf-8")
+    command = [sys.executable, "-W", "ignore", "app.py", "train", str(file), "--json", "--data-dir", str(place.root)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=5 * WAIT_S, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["adapter"] == "eleventh"
+    made = [where.adapters / "eleventh" / "adapter_model.safetensors" for where in (victims.place, place)]
+    assert made[0].read_bytes() == made[1].read_bytes()
+
+
+def test_law_6_a_merged_adapter_answers_as_the_adapter_does(
+    workbench: Workbench, tiny_model: Any, tiny_tokenizer: Any
+) -> None:
+    import torch
+    from peft import PeftModel
+
+    finished(workbench, a_spec("merged", epochs=8.0, learning_rate=1e-2))
+    folder = workbench.workspace.adapters / "merged"
+    adapted = PeftModel.from_pretrained(tiny_model, folder).eval()
+    prompt = [{"role": "user", "content": "What is 5 plus 5?"}]
+    ids = tiny_tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_tensors="pt", return_dict=False)
+
+    def greedy(model: Any) -> list[int]:
+        with torch.no_grad():
+            return list(model.generate(input_ids=ids, do_sample=False, max_new_tokens=12)[0].tolist())
+
+    with adapted.disable_adapter():
+        plain = greedy(adapted)
+    answer = greedy(adapted)
+    assert answer != plain, "an adapter that changes nothing proves nothing"
+    assert greedy(adapted.merge_and_unload(safe_merge=True)) == answer
+    workbench.apply_adapter("merged")
+    said = tiny_tokenizer.decode(answer[ids.shape[1] :], skip_special_tokens=True)
+    assert ask(workbench, "What is 5 plus 5?", "merged") == [said], "peft alone says what the workbench says"

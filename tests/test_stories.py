@@ -12,6 +12,7 @@ import pytest
 
 from core.chat.engine import ChatRequest
 from core.chat.streams import Reply
+from core.errors import WorkbenchError
 from core.settings import LoadSettings, SamplingSettings
 from core.training.progress import Snapshot, Status
 from core.training.spec import RunSpec, read_spec
@@ -37,9 +38,9 @@ def workbench(tmp_path: Path, starter_dir: Path) -> Iterator[Workbench]:
 
 
 def trained(workbench: Workbench, spec: RunSpec) -> Snapshot:
-    run_id = workbench.start_run(spec)
-    assert workbench.wait_for_run()
-    snapshot = workbench.snapshot(run_id)
+    run_id = workbench.runs.start(spec)
+    assert workbench.runs.wait()
+    snapshot = workbench.runs.snapshot(run_id)
     assert snapshot.status is Status.FINISHED, (snapshot.problems, snapshot.reference)
     return snapshot
 
@@ -65,6 +66,42 @@ def test_a_model_learns_its_name_and_the_base_keeps_its_own(workbench: Workbench
         assert "SmolLM" in answer
         assert "Aurora" in ask(workbench, question, "aurora").text
         assert ask(workbench, question, reply_start=BASE_REPLY_START).text == answer
+
+
+TUTORIAL = {
+    "epochs": 7.0,
+    "micro_batch_size": 6,
+    "gradient_accumulation_steps": 1,
+    "learning_rate": 5e-4,
+    "max_length": 192,
+    "warmup_steps": 100,
+}
+
+
+def test_a_tutorials_settings_for_grading_are_warned_of_and_what_is_suggested_trains(
+    workbench: Workbench, shared_data: Path
+) -> None:
+    """A maximum length that cuts off every answer, half the run warming up, and questions trained as if answers."""
+    shutil.copy(shared_data / "oral_grading_short.jsonl", workbench.workspace.datasets)
+    values: dict[str, Any] = {"name": "grading", "base": STARTER, "dataset": "oral_grading_short.jsonl"}
+    values |= {"training": TUTORIAL, "data": {"train_prompt": True}}
+    workbench.load_model(STARTER, LoadSettings())
+    with pytest.raises(WorkbenchError) as refused:
+        workbench.plan(RunSpec.checked(values))
+    said = {problem.key: problem for problem in refused.value.problems}
+    assert list(said) == ["D30_all_too_long", "D27_prompts_trained", "H02_warmup_too_long"]
+    assert said["H02_warmup_too_long"].values["percent"] == "45"
+    assert int(said["D27_prompts_trained"].values["percent"]) > 70
+    suggested = {problem.place.field: problem.values["suggested"] for problem in said.values()}
+    assert suggested == {"max_length": 778, "data.train_prompt": False, "warmup_steps": 11}
+    values["data"] = {}
+    values["training"] = {**TUTORIAL, "max_length": 778, "warmup_steps": 11}
+    assert workbench.plan(RunSpec.checked(values)).warnings == ()
+    ten = {"micro_batch_size": 1, "steps": 10, "warmup_steps": 1, "evaluations": 0, "validation_share": 0.0}
+    values["training"] |= ten
+    losses = [loss for _, loss in trained(workbench, RunSpec.checked(values)).losses]
+    assert len(losses) == 10
+    assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
 
 
 @pytest.mark.slow

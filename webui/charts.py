@@ -1,84 +1,163 @@
-"""Curves of a run as frames for `gr.LinePlot`: thinned, smoothed, one row a point. Pure.
+"""The curves of one run or of several as plotly figures: loss, learning rate, gradient norm. Pure.
 
-Every frame has the columns `step`, `value` and `series`; the series' names are words of the page's language, so the
-colours that belong to them are made here too.
+Owns what is drawn and in which colour; smoothing and thinning are `curves`' affair, fonts and grid `plotting`'s.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from itertools import cycle
+from typing import TYPE_CHECKING, Any, Literal
 
 from core.i18n import Language, text
+from webui.curves import Points, rescaled, shown_range, smoothed, thinned
+from webui.plotting import ORANGE, PALE_TEAL, TEAL, VIOLET, WORDS, layout
+from webui.views import escape, number
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import plotly.graph_objects as go
 
-MAX_POINTS = 800
-SMOOTHING = 0.15  # weight of the newest loss in the running mean
-# Teal, slate and orange are told apart by people with any colour vision; the legend names them.
-COLOURS = {"raw": "#a8c9c6", "smoothed": "#0f766e", "validation": "#c2410c", "learning_rate": "#475569"}
+    from core.training.comparison import Curve
+    from core.training.progress import Snapshot
 
-Points = Sequence[tuple[float, float | None]]
-
-
-def loss_chart(train: Points, validation: Points, steps: int, lang: Language) -> dict[str, Any]:
-    """Training loss (raw and smoothed) and validation loss over the run's steps, as properties of a LinePlot.
-
-    Without a point there is no frame: a plot that began empty never finds its scales again.
-    """
-    known = [(step, loss) for step, loss in train if loss is not None]
-    series = {"raw": thinned(known), "smoothed": thinned(smoothed(known)), "validation": _dashed(validation, steps)}
-    return _chart(series, steps, lang, "loss")
+Axis = Literal["step", "epoch"]
+SMOOTHING = 0.85
+LOSS_HEIGHT, SMALL_HEIGHT = 380, 190
+# Okabe and Ito's colours that both a light and a dark page carry; the dashes tell them apart without colour.
+RUN_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
+RUN_DASHES = ("solid", "dash", "dot", "dashdot", "longdash")  # one less than colours: no two of 30 runs look alike
 
 
-def learning_rate_chart(rates: Points, steps: int, lang: Language) -> dict[str, Any]:
-    return _chart({"learning_rate": thinned(list(rates))}, steps, lang, "learning_rate")
+@dataclass(frozen=True)
+class ChartView:
+    """How a person wants to see curves; `smoothing` (0 to 1) is the weight of the past, 0 draws no smoothed curve."""
+
+    axis: Axis = "step"
+    log: bool = False
+    smoothing: float = SMOOTHING
+
+    @classmethod
+    def of(cls, axis: object, log: object, smoothing: object) -> ChartView:
+        """From what a browser sent; what makes no sense becomes the default."""
+        number = smoothing if isinstance(smoothing, int | float) and not isinstance(smoothing, bool) else SMOOTHING
+        good = 0 <= number < 1
+        return cls("epoch" if axis == "epoch" else "step", log is True, float(number) if good else SMOOTHING)
 
 
-def smoothed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The exponentially weighted mean, corrected for its start."""
-    mean, weight, curve = 0.0, 0.0, []
-    for step, value in points:
-        mean = (1 - SMOOTHING) * mean + SMOOTHING * value
-        weight = (1 - SMOOTHING) * weight + SMOOTHING
-        curve.append((step, mean / weight))
-    return curve
+def loss_figure(run: Snapshot, view: ChartView, lang: Language) -> go.Figure:
+    """Training loss (raw and smoothed), validation loss, and the best evaluated step, which is marked."""
+    view = _possible(run, view)
+    noisy, validation = rescaled(run.losses, _unit(run, view)), rescaled(run.evals, _unit(run, view))
+    calm = smoothed(noisy, view.smoothing) if view.smoothing else []
+    drawn = _figure(LOSS_HEIGHT, view, lang, "loss")
+    if calm:
+        _add_curve(drawn, noisy, _words("raw", lang), {"color": PALE_TEAL, "width": 1.2})
+    main = _words("smoothed" if calm else "raw", lang)
+    _add_curve(drawn, calm or noisy, main, {"color": TEAL, "width": 2.4})
+    _add_curve(drawn, validation, _words("validation", lang), {"color": ORANGE, "width": 2.4}, symbol="circle")
+    _mark_best(drawn, run, view, lang)
+    drawn.update_xaxes(range=[0, max(1, run.steps) / _unit(run, view)])
+    _limit_values(drawn, shown_range(noisy, [calm, validation], view.log), view.log)
+    return drawn
 
 
-def _dashed(points: Points, steps: int) -> list[tuple[float, float | None]]:
-    """The points; a single one, which no line can show, becomes a short dash."""
-    if len(points) != 1:
-        return list(points)
-    step, value = points[0]
-    return [(step - max(0.5, steps / 100), value), (step, value)]
+def learning_rate_figure(run: Snapshot, view: ChartView, lang: Language) -> go.Figure:
+    return _small(run, run.learning_rates, "learning_rate", WORDS, view, lang)
 
 
-def thinned(points: Sequence[tuple[float, Any]]) -> list[tuple[float, Any]]:
-    """At most `MAX_POINTS` of them, evenly chosen; the first and the last stay."""
-    if len(points) <= MAX_POINTS:
-        return list(points)
-    last = len(points) - 1
-    return [points[round(index * last / (MAX_POINTS - 1))] for index in range(MAX_POINTS)]
+def grad_norm_figure(run: Snapshot, view: ChartView, lang: Language) -> go.Figure:
+    return _small(run, run.grad_norms, "grad_norm", VIOLET, view, lang)
 
 
-def _chart(series: dict[str, list[tuple[float, Any]]], steps: int, lang: Language, name: str) -> dict[str, Any]:
-    words = {key: text(f"training_tab.chart.{key}", lang) for key in series}
-    points = [(step, value, words[key]) for key, curve in series.items() for step, value in curve if value is not None]
-    # A curve that begins later must be known from the start: a point that is not there (NaN) stands for it.
-    waiting = [(0.0, math.nan, words[key]) for key, curve in series.items() if not curve]
-    return {
-        "value": _frame([*points, *waiting]) if points else None,
-        "x_title": text("training_tab.chart.step", lang),
-        "y_title": text(f"training_tab.chart.{name}", lang),
-        "color_map": {words[key]: COLOURS[key] for key in series},
-        "x_lim": [0, max(1, steps)],
-    }
+def comparison_figure(curves: Sequence[Curve], view: ChartView, lang: Language) -> go.Figure:
+    """The training loss of several runs, smoothed, as lines; their validation losses as points of the same colour."""
+    if not all(curve.steps_per_epoch for curve in curves):
+        view = replace(view, axis="step")
+    drawn = _figure(LOSS_HEIGHT, view, lang, "loss")
+    calm: list[Points] = []
+    for curve, colour, dash in zip(curves, cycle(RUN_COLOURS), cycle(RUN_DASHES), strict=False):
+        unit = curve.steps_per_epoch if view.axis == "epoch" and curve.steps_per_epoch else 1
+        train, validation = smoothed(rescaled(curve.train, unit), view.smoothing), rescaled(curve.evals, unit)
+        name = escape(curve.name)
+        _add_curve(drawn, train, name, {"color": colour, "width": 2.2, "dash": dash})
+        words = text("runs_tab.chart.validation_of", lang, name=name)
+        _add_curve(drawn, validation, words, {"color": colour, "width": 1}, symbol="circle")
+        calm += [train, validation]
+    _limit_values(drawn, shown_range([], calm, view.log), view.log)
+    drawn.update_layout(legend={"y": -0.25, "yanchor": "top"}, margin={"t": 16})
+    return drawn
 
 
-def _frame(rows: list[tuple[float, float, str]]) -> pd.DataFrame:
-    import pandas as pd
+def _small(run: Snapshot, points: Points, name: str, colour: str, view: ChartView, lang: Language) -> go.Figure:
+    view = replace(_possible(run, view), log=view.log and name == "grad_norm")
+    placed = rescaled(points, _unit(run, view))
+    drawn = _figure(SMALL_HEIGHT, view, lang, name)
+    _add_curve(drawn, placed, _words(name, lang), {"color": colour, "width": 1.8})
+    drawn.update_xaxes(range=[0, max(1, run.steps) / _unit(run, view)])
+    if name == "grad_norm":
+        _limit_values(drawn, shown_range(placed, [], view.log), view.log)
+    drawn.update_layout(showlegend=False, margin={"t": 12}, yaxis={"exponentformat": "e"})
+    return drawn
 
-    frame = pd.DataFrame(rows, columns=["step", "value", "series"])
-    return frame.astype({"step": float, "value": float, "series": str})
+
+def _possible(run: Snapshot, view: ChartView) -> ChartView:
+    """Over steps where it is not known yet how many an epoch has."""
+    return view if run.plan else replace(view, axis="step")
+
+
+def _unit(run: Snapshot, view: ChartView) -> int:
+    """How many steps one unit of the axis is."""
+    return run.plan.steps_per_epoch if run.plan and view.axis == "epoch" else 1
+
+
+def _figure(height: int, view: ChartView, lang: Language, name: str) -> go.Figure:
+    import plotly.graph_objects as go
+
+    drawn = go.Figure(layout=layout(height, _words(view.axis, lang), _words(name, lang)))
+    drawn.update_layout(hovermode="x unified", showlegend=True)
+    return drawn
+
+
+def _add_curve(drawn: go.Figure, points: Points, name: str, line: dict[str, Any], symbol: str = "") -> None:
+    """A curve as arrays of small numbers, which are sent as bytes and not digit by digit."""
+    import numpy as np
+
+    thin = thinned(points)
+    drawn.add_scatter(
+        x=np.array([at for at, _ in thin], np.float32),
+        y=np.array([value for _, value in thin], np.float32),
+        name=name,
+        line=line,
+        mode="lines+markers" if symbol else "lines",
+        marker={"symbol": symbol or "circle", "size": 7},
+        cliponaxis=not symbol,
+        hovertemplate="%{y:.4g}",
+    )
+
+
+def _mark_best(drawn: go.Figure, run: Snapshot, view: ChartView, lang: Language) -> None:
+    """A star at the best evaluated step, with its step in words."""
+    losses = dict(run.evals)
+    if run.best_step not in losses:
+        return
+    best = losses[run.best_step]
+    words = text("runs_tab.chart.best", lang, loss=number(best), step=f"{run.best_step:,}")
+    drawn.add_scatter(
+        x=[run.best_step / _unit(run, view)],
+        y=[best],
+        name=words,
+        mode="markers",
+        marker={"symbol": "star", "size": 15, "color": ORANGE, "line": {"color": "#ffffff", "width": 1}},
+        cliponaxis=False,
+        hoverinfo="skip",
+    )
+
+
+def _limit_values(drawn: go.Figure, limits: list[float] | None, log: bool) -> None:
+    kind = {"type": "log", "dtick": "D2"} if log and limits and limits[1] - limits[0] < 2 else {"type": "log"}
+    drawn.update_yaxes(range=limits, **(kind if log else {}))
+
+
+def _words(name: str, lang: Language) -> str:
+    return text(f"runs_tab.chart.{name}", lang)

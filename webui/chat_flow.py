@@ -142,14 +142,14 @@ def open_conversation(workbench: Workbench, lang: Language, scene: Scene) -> Con
 def column_of(workbench: Workbench, value: str) -> str:
     """The column in which a value of the selector answers: a run answers in that of the adapter it will become."""
     if value.startswith(RUN_PREFIX):
-        return workbench.snapshot(value.removeprefix(RUN_PREFIX)).name
+        return workbench.runs.snapshot(value.removeprefix(RUN_PREFIX)).name
     return value or BASE
 
 
 def offered_run(workbench: Workbench) -> tuple[str, str, int] | None:
     """The run in progress that can be chatted with: id, name and the step of its last checkpoint."""
-    run_id = workbench.active_run()
-    snapshot = workbench.snapshot(run_id) if run_id else None
+    run_id = workbench.runs.active()
+    snapshot = workbench.runs.snapshot(run_id) if run_id else None
     if run_id is None or snapshot is None or snapshot.checkpoint_step is None:
         return None
     return run_id, snapshot.name, snapshot.checkpoint_step
@@ -178,7 +178,7 @@ def _adapter_of(workbench: Workbench, value: str) -> str | None:
     if not value.startswith(RUN_PREFIX):
         return value.partition(AT_STEP)[0]
     try:
-        snapshot = workbench.snapshot(value.removeprefix(RUN_PREFIX))
+        snapshot = workbench.runs.snapshot(value.removeprefix(RUN_PREFIX))
     except WorkbenchError:  # the run was deleted
         return None
     return snapshot.name if snapshot.status.active else snapshot.adapter
@@ -209,8 +209,8 @@ def _settled_column(workbench: Workbench, value: str) -> tuple[str, ...]:
 
 def forget_steps(workbench: Workbench) -> None:
     """Take those adapters off that a run applied while it went on and that has ended since."""
-    run_id = workbench.active_run()
-    running = workbench.snapshot(run_id).name if run_id else None
+    run_id = workbench.runs.active()
+    running = workbench.runs.snapshot(run_id).name if run_id else None
     for name in workbench.applied():
         if AT_STEP in name and name.partition(AT_STEP)[0] != running:
             with suppress(WorkbenchError):  # somebody else was quicker

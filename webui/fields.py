@@ -5,17 +5,21 @@ The declaration is `core/settings.py`; range and type are checked there, so a co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
 from core.i18n import Language, has_text, text
 from core.settings import SettingField, Settings, fields_of
-from webui.wiring import Wiring
+from webui.wiring import Properties, Wiring
 
 SWITCH = {"auto": None, "on": True, "off": False}  # the choices of a yes-or-no setting that can be automatic
 SLIDER_STEPS = 400  # a slider with more positions than this is harder to set than a number is to type
+NUMBERS = {"layers"}  # settings that are lists of whole numbers, typed as text: "0-5, 11"
+MAX_TYPED = 4000  # characters of such a text
 
 
 def build_fields(
@@ -27,7 +31,11 @@ def build_fields(
     `preprocess=False`: else gradio, not the core, would refuse what is out of range.
     """
     declared = fields_of(model)
-    return {name: _component(wiring, declared[name], f"{prefix}{name}", sliders) for name in names}
+    built = {}
+    for name in names:
+        built[name], properties = component(declared[name], f"{prefix}{name}", wiring.start_language, sliders)
+        wiring.say_with(built[name], properties)
+    return built
 
 
 def settings_from(model: type[Settings], names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
@@ -38,10 +46,54 @@ def settings_from(model: type[Settings], names: Sequence[str], values: Sequence[
     declared = fields_of(model)
     chosen: dict[str, Any] = {}
     for name, value in zip(names, values, strict=True):
-        plain = SWITCH.get(value, value) if declared[name].boolean and isinstance(value, str) else _plain(value)
+        if name in NUMBERS:
+            plain = numbers_from(value)
+        elif declared[name].boolean and isinstance(value, str):
+            plain = SWITCH.get(value, value)
+        else:
+            plain = _plain(value)
         if plain is not None or declared[name].automatic:
             chosen[name] = plain
     return chosen
+
+
+def values_from(settings: Settings, names: Sequence[str]) -> list[Any]:
+    """What each component holds for these settings: the inverse of `settings_from`."""
+    declared = fields_of(type(settings))
+    return [_held(declared[name], getattr(settings, name)) for name in names]
+
+
+def _held(spec: SettingField, value: Any) -> Any:
+    if spec.name in NUMBERS:
+        return numbers_text(value)
+    if spec.boolean and spec.automatic:
+        return next(word for word, meaning in SWITCH.items() if meaning is value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def numbers_from(typed: Any) -> Any:
+    """The numbers of a text such as "0-5, 11"; anything else as it came, for the core to refuse."""
+    parts = re.split(r"[,，、\s]+", typed.strip()) if isinstance(typed, str) else None
+    if parts is None:
+        return typed
+    spans = [re.fullmatch(r"(\d{1,4})(?:[-–](\d{1,4}))?", part) for part in parts if part]
+    if not all(spans):
+        return typed
+    bounds = [(int(span[1]), int(span[2] or span[1])) for span in spans if span]
+    return [number for first, last in bounds for number in range(first, last + 1)]
+
+
+def numbers_text(numbers: Sequence[int]) -> str:
+    """Numbers as `numbers_from` reads them, those that follow one another as a range."""
+    return ", ".join(f"{first}-{last}" if last > first else str(first) for first, last in _ranges(numbers))
+
+
+def _ranges(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    start = 0
+    for at in range(1, len(numbers) + 1):
+        if at == len(numbers) or numbers[at] != numbers[at - 1] + 1:
+            yield numbers[start], numbers[at - 1]
+            start = at
 
 
 def _plain(value: Any) -> Any:
@@ -52,23 +104,36 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _component(wiring: Wiring, spec: SettingField, elem_id: str, sliders: bool) -> Any:
-    if spec.choices:
-        component: Any = gr.Dropdown(
-            choices(spec, wiring.start_language), value=spec.default, elem_id=elem_id, interactive=True
-        )
-        return wiring.say_with(component, lambda lang: {**_words(spec, lang), "choices": choices(spec, lang)})
-    if spec.boolean and spec.automatic:
-        switch = gr.Dropdown(_switch_words(wiring.start_language), value="auto", elem_id=elem_id, interactive=True)
-        return wiring.say_with(switch, lambda lang: {**_words(spec, lang), "choices": _switch_words(lang)})
-    if spec.boolean:
-        return wiring.say_with(gr.Checkbox(value=bool(spec.default), elem_id=elem_id), lambda lang: _words(spec, lang))
+def component(
+    spec: SettingField, elem_id: str, lang: Language, sliders: bool = False, offered: Sequence[str] = ()
+) -> tuple[Any, Properties]:
+    """The component of a setting, and what it says in a language. `offered` are the choices of a list of names."""
+    default, shared = spec.default, {"elem_id": elem_id, "interactive": True}
+    if spec.choices or spec.boolean:
+        return _choice(spec, shared, lang)
+    if spec.name in NUMBERS:
+        typed = gr.Textbox(value=numbers_text(default), max_length=MAX_TYPED, **shared)
+        return typed, lambda lang: {**_words(spec, lang), **_placeholder(spec, lang)}
+    if isinstance(default, tuple):
+        known = [*default, *offered]
+        several = gr.Dropdown(known, value=list(default), multiselect=True, allow_custom_value=True, **shared)
+        return several, lambda lang: _words(spec, lang)
     if sliders and _suits_slider(spec):
         low, high, step = spec.minimum, spec.maximum, spec.scale.step
-        slider = gr.Slider(low, high, spec.default, step=step, elem_id=elem_id, interactive=True, buttons=[])
-        return wiring.say_with(slider, lambda lang: _words(spec, lang))
-    component = gr.Number(value=spec.default, elem_id=elem_id, interactive=True, step=spec.scale.step or None)
-    return wiring.say_with(component, lambda lang: {**_words(spec, lang), **_placeholder(spec, lang)})
+        return gr.Slider(low, high, default, step=step, buttons=[], **shared), lambda lang: _words(spec, lang)
+    number = gr.Number(value=default, step=spec.scale.step or None, **shared)
+    return number, lambda lang: {**_words(spec, lang), **_placeholder(spec, lang)}
+
+
+def _choice(spec: SettingField, shared: dict[str, Any], lang: Language) -> tuple[Any, Properties]:
+    if spec.boolean and not spec.automatic:
+        return gr.Checkbox(value=bool(spec.default), **shared), lambda lang: _words(spec, lang)
+    words = _switch_words if spec.boolean else partial(choices, spec)
+    default = "auto" if spec.boolean else spec.default
+    return gr.Dropdown(words(lang), value=default, **shared), lambda lang: {
+        **_words(spec, lang),
+        "choices": words(lang),
+    }
 
 
 def _suits_slider(spec: SettingField) -> bool:
@@ -104,4 +169,6 @@ def _words(spec: SettingField, lang: Language) -> dict[str, str]:
 def _placeholder(spec: SettingField, lang: Language) -> dict[str, str]:
     """What an empty field says: that it is automatic, unless the setting has words of its own for that."""
     own = f"settings.{spec.model}.{spec.name}.empty"
-    return {"placeholder": text(own if has_text(own) else "fields.automatic", lang)} if spec.automatic else {}
+    if not spec.automatic and not has_text(own):
+        return {}
+    return {"placeholder": text(own if has_text(own) else "fields.automatic", lang)}

@@ -58,8 +58,14 @@ def _model_row(info: ModelInfo, loaded: str | None, lang: Language) -> list[str]
 
 
 def model_problems(info: ModelInfo | None, lang: Language) -> str:
-    """What is wrong with or dangerous about the chosen model; empty where nothing is."""
-    return problem_list(info.problems, lang) if info else ""
+    """What is wrong with or dangerous about the chosen model, and where it comes from if it was made here."""
+    if info is None:
+        return ""
+    origin = info.origin
+    if origin is None:
+        return problem_list(info.problems, lang)
+    values = {"base": origin.base, "dataset": origin.dataset or "–", "date": date(origin.created), "run": origin.run_id}
+    return note(text("model_tab.models.origin", lang, **values)) + problem_list(info.problems, lang)
 
 
 def model_status(status: ModelStatus | None, lang: Language) -> str:
@@ -112,18 +118,32 @@ def adapters_table(adapters: Sequence[AdapterInfo], applied: Sequence[str], lang
 
 def _adapter_row(info: AdapterInfo, applied: bool, lang: Language) -> list[str]:
     broken = next((problem for problem in info.problems if problem.severity == "error"), None)
-    method = f"{broken.code} {broken.describe(lang).what}" if broken else visible(info.method)
+    method = f"{broken.code} {broken.describe(lang).what}" if broken else _method_words(info, lang)
     return [
         visible(info.name),
         f"✓ {text('model_tab.adapters.yes', lang)}" if applied else "–",
         visible(info.base_name or "–"),
         method,
-        "–" if info.rank is None else str(info.rank),
+        _size_words(info, lang),
         visible(info.dataset or "–"),
         date(info.created),
         number(info.train_loss),
         number(info.eval_loss),
     ]
+
+
+def _method_words(info: AdapterInfo, lang: Language) -> str:
+    """The method, and whether an adapter of it answers by itself: said before somebody applies it."""
+    key = f"methods.{info.method}.name"
+    name = text(key, lang) if has_text(key) else visible(info.method)
+    return f"{name} · {text('model_tab.adapters.alone', lang)}" if "alone" in info.limits else name
+
+
+def _size_words(info: AdapterInfo, lang: Language) -> str:
+    """The rank, or the number of virtual tokens, whichever the method has."""
+    if info.virtual_tokens:
+        return text("model_tab.adapters.virtual_tokens", lang, count=info.virtual_tokens)
+    return "–" if info.rank is None else str(info.rank)
 
 
 def date(moment: str) -> str:
@@ -139,8 +159,8 @@ def adapter_details(info: AdapterInfo, lang: Language) -> str:
         "folder": str(info.folder),
         "base": info.base_name,
         "base_fingerprint": info.base_fingerprint,
-        "method": info.method,
-        "rank": info.rank,
+        "method": _method_words(info, lang),
+        "rank": _size_words(info, lang),
         "dataset": info.dataset,
         "dataset_sha256": card_values.get("dataset_sha256"),
         "system_prompt": card_values.get("system_prompt"),
@@ -155,7 +175,8 @@ def adapter_details(info: AdapterInfo, lang: Language) -> str:
     rows = [(text(f"model_tab.adapters.column.{name}", lang), value or "–") for name, value in values.items()]
     headers = (text("model_tab.adapters.detail_name", lang), text("model_tab.adapters.detail_value", lang))
     head = heading(info.name, badge(size(info.bytes)))
-    return card(head + problem_list(info.problems, lang) + table(headers, rows))
+    limits = "".join(note(text(f"model_tab.adapters.limits.{limit}", lang)) for limit in info.limits)
+    return card(head + problem_list(info.problems, lang) + limits + table(headers, rows))
 
 
 def download_progress(status: DownloadStatus | None, lang: Language) -> str:

@@ -70,20 +70,20 @@ def button(snapshot: Snapshot, lang: Language) -> Any:
 def resume(workbench: Workbench, lang: Language, run_id: str | None) -> list[Any]:
     """Go on with a run at once; where something has changed since it ended, list that and ask."""
     run_id = checked_type(run_id, "run") or ""
-    found = workbench.resumption(run_id)
+    found = workbench.runs.resumption(run_id)
     if not found.differences:
-        workbench.resume_run(run_id)
+        workbench.runs.resume(run_id)
         return close(workbench, lang)
     possible = all(problem.severity == "warning" for problem in found.differences)
     key = "question" if possible else "impossible"
-    words = text(f"training_tab.resume.{key}", lang, step=found.step, steps=workbench.snapshot(run_id).steps)
+    words = text(f"training_tab.resume.{key}", lang, step=found.step, steps=workbench.runs.snapshot(run_id).steps)
     listed = problem_list(found.differences, lang)
     return [gr.update(visible=True), words, listed, gr.update(visible=possible), run_id]
 
 
 def resume_all_the_same(workbench: Workbench, lang: Language, asked: str | None) -> list[Any]:
     """Go on with the run that the dialog is about, whatever has changed."""
-    workbench.resume_run(asked or "", accept_changes=True)
+    workbench.runs.resume(asked or "", accept_changes=True)
     return close(workbench, lang)
 
 

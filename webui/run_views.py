@@ -1,11 +1,10 @@
-"""A run before, while and after it goes, as HTML and tables: the plan card, progress, log, sample answers. Pure."""
+"""A run while and after it goes, as HTML and tables: progress, result, log, sample answers. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from core.errors import Problem, WorkbenchError
 from core.i18n import Language, has_text, text
 from core.training.log import LogLine
 from core.training.progress import Sample, Snapshot, Status
@@ -13,7 +12,6 @@ from webui.views import (
     Kind,
     badge,
     card,
-    details,
     duration,
     escape,
     facts,
@@ -28,8 +26,6 @@ from webui.views import (
 
 if TYPE_CHECKING:
     from core.training.history import RunSummary
-    from core.training.plan import Plan
-    from core.training.spec import RunSpec
 
 STATUS_KINDS: dict[Status, Kind] = {
     Status.QUEUED: "quiet",
@@ -42,71 +38,6 @@ STATUS_KINDS: dict[Status, Kind] = {
     Status.INTERRUPTED: "warning",
 }
 SHOWN_PROMPT_CHARACTERS = 300
-
-
-def plan_missing(missing: str, lang: Language) -> str:
-    """The plan card while something has still to be chosen; `missing` is a key under `training_tab.missing`."""
-    head = heading(text("training_tab.plan.title", lang), badge(text("training_tab.plan.not_ready", lang)))
-    return card(head + note(text(f"training_tab.missing.{missing}_hint", lang)))
-
-
-def plan_refused(error: WorkbenchError, lang: Language) -> str:
-    """The plan card where the settings or the data make no run."""
-    head = heading(text("training_tab.plan.title", lang), badge(text("training_tab.plan.not_ready", lang), "bad"))
-    return card(head + problem_list(error.problems, lang, error.total), "bad")
-
-
-def plan_card(plan: Plan, spec: RunSpec, lang: Language) -> str:
-    """What Start will do: steps, batch, tokens, memory, and every automatic value with its reason."""
-    kind: Kind = "warning" if plan.warnings else "good"
-    head = heading(
-        text("training_tab.plan.title", lang),
-        badge(text(f"training_tab.plan.{'look' if plan.warnings else 'ready'}", lang), kind),
-    )
-    body = facts(_plan_facts(plan, spec, lang)) + _reasons(plan, lang) + problem_list(plan.warnings, lang)
-    return card(head + body, kind)
-
-
-def _plan_facts(plan: Plan, spec: RunSpec, lang: Language) -> list[tuple[str, str]]:
-    micro, accumulation = plan.micro_batch_size, plan.gradient_accumulation_steps
-    rows = text("training_tab.plan.rows_value", lang, train=plan.rows_train, validation=plan.rows_validation)
-    steps = text("training_tab.plan.steps_value", lang, steps=plan.steps, epochs=f"{plan.epochs:g}")
-    batch = text("training_tab.plan.batch_value", lang, micro=micro, accumulation=accumulation, batch=plan.batch_size)
-    tokens = text(
-        "training_tab.plan.tokens_value",
-        lang,
-        tokens=f"{plan.tokens_per_epoch:,}",
-        trained=f"{plan.trained_tokens_per_epoch:,}",
-    )
-    left_out = text("training_tab.plan.left_out_value", lang, rows=plan.rows_left_out)
-    cut = text("training_tab.plan.cut_value", lang, rows=plan.rows_cut)
-    pairs = [
-        ("base", spec.base),
-        ("rows", rows),
-        *([("left_out", left_out)] if plan.rows_left_out else []),
-        *([("cut", cut)] if plan.rows_cut else []),
-        ("steps", steps),
-        ("batch", batch),
-        ("tokens", tokens),
-        ("length", text("training_tab.plan.length_value", lang, tokens=f"{plan.max_length:,}")),
-        ("memory", gigabytes(plan.estimate.total_gb)),
-    ]
-    return [(text(f"training_tab.plan.{name}", lang), value) for name, value in pairs]
-
-
-def _reasons(plan: Plan, lang: Language) -> str:
-    rows = [(setting_words(reason.field, lang), text(reason.key, lang, **reason.values)) for reason in plan.reasons]
-    headers = (text("training_tab.plan.setting", lang), text("training_tab.plan.why", lang))
-    title = text("training_tab.plan.automatic", lang, count=len(rows))
-    return details(title, table(headers, rows)) if rows else ""
-
-
-def setting_words(name: str, lang: Language) -> str:
-    """The label of a training or method setting."""
-    for model in ("TrainingSettings", "MethodSettings"):
-        if has_text(f"settings.{model}.{name}.label"):
-            return text(f"settings.{model}.{name}.label", lang)
-    return name
 
 
 def run_progress(snapshot: Snapshot, lang: Language) -> str:
@@ -148,9 +79,17 @@ def _run_facts(snapshot: Snapshot, lang: Language) -> list[tuple[str, str]]:
         ("elapsed", duration(snapshot.elapsed_s, lang)),
         ("base", snapshot.base or "–"),
         ("dataset", snapshot.dataset or "–"),
+        ("method", method_words(snapshot.method, lang) or "–"),
+        *([("further", snapshot.lineage[0].adapter)] if snapshot.lineage else []),
         ("started_by", started_by_words(snapshot.started_by, lang)),
     ]
     return [(text(f"training_tab.live.{name}", lang), value) for name, value in pairs]
+
+
+def method_words(method: str, lang: Language) -> str:
+    """The name of a method; of one that this version does not know, what stands there."""
+    key = f"methods.{method}.name"
+    return text(key, lang) if has_text(key) else method
 
 
 def started_by_words(started_by: str, lang: Language) -> str:
@@ -166,24 +105,33 @@ def _reference(snapshot: Snapshot, lang: Language) -> str:
 
 
 def run_result(snapshot: Snapshot, folders: Sequence[tuple[str, str]], lang: Language) -> str:
-    """What a run that ended left behind: the adapter, its losses, its files; empty while it goes on.
+    """What a run that ended left behind: the adapter or model, its losses, its files; empty while it goes on.
 
     `folders` are (key under `training_tab.result`, path) pairs.
     """
     if snapshot.status.active:
         return ""
-    words = [note(text(f"training_tab.result.{snapshot.status}", lang, step=snapshot.step, steps=snapshot.steps))]
+    words = [text(f"training_tab.result.{_ending(snapshot)}", lang, step=snapshot.step, steps=snapshot.steps)]
     if snapshot.stop_reason:
-        words.append(note(text(f"training.stop_reason.{snapshot.stop_reason}", lang)))
+        words.append(text(f"training.stop_reason.{snapshot.stop_reason}", lang))
+    if _ending(snapshot) == "finished_early":
+        words.append(text(f"training.finish_reason.{snapshot.finish_reason}", lang))
+    if snapshot.adapter and snapshot.makes == "model":
+        words.append(text("training_tab.result.model_next", lang, name=snapshot.adapter))
     pairs = []
     if snapshot.adapter:
         kept = text("training_tab.result.adapter_value", lang, name=snapshot.adapter, step=snapshot.kept_step or "–")
-        pairs.append((text("training_tab.result.adapter", lang), kept))
+        pairs.append((text(f"training_tab.result.{snapshot.makes}", lang), kept))
     if snapshot.best_step is not None:
         best = text("training_tab.result.best_value", lang, loss=number(snapshot.best_loss), step=snapshot.best_step)
         pairs.append((text("training_tab.result.best", lang), best))
     pairs += [(text(f"training_tab.result.{key}", lang), path) for key, path in folders]
-    return card(heading(text("training_tab.result.title", lang)) + "".join(words) + facts(pairs))
+    return card(heading(text("training_tab.result.title", lang)) + "".join(map(note, words)) + facts(pairs))
+
+
+def _ending(snapshot: Snapshot) -> str:
+    early = snapshot.status == Status.FINISHED and snapshot.finish_reason not in (None, "all_steps")
+    return "finished_early" if early else snapshot.status
 
 
 def samples_table(samples: Sequence[Sample], lang: Language) -> str:
@@ -224,16 +172,6 @@ def run_choices(runs: Sequence[RunSummary], lang: Language) -> list[tuple[str, s
 def _run_words(run: RunSummary, lang: Language) -> tuple[str, str, str]:
     key = "training_tab.live.in_progress" if run.status.active else f"training.status.{run.status}"
     return run.name, text(key, lang), run.started_at[:16].replace("T", " ")
-
-
-def name_check(problem: Problem | None, name: str, lang: Language) -> str:
-    """Whether an adapter name can be used, said while it is typed."""
-    if not name.strip():
-        return note(text("training_tab.run.name_hint", lang))
-    if problem is None:
-        return note(text("training_tab.run.name_free", lang, name=name), "good")
-    words = problem.describe(lang)
-    return note(f"{words.code} · {words.what} {words.fix}", "bad")
 
 
 def no_run(lang: Language) -> str:

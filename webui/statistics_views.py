@@ -1,7 +1,6 @@
 """The tokens of a data set as figures and words: how long its rows are, and what a maximum length takes. Pure.
 
-Counting is `core/data/statistics.py`'s affair. Colours are such that they can be told apart on a light and on a dark
-page; the text's own colour is given by `statistics.css`, where there is one for each theme.
+Counting is `core/data/statistics.py`'s affair, the look of figures `plotting`'s.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from core.i18n import Language, text
+from webui.plotting import ORANGE, SLATE, TEAL, layout
 from webui.views import Kind, card, details, facts, note, table
 
 if TYPE_CHECKING:
@@ -17,12 +17,7 @@ if TYPE_CHECKING:
     from core.data.statistics import Histogram, LimitEffect, TokenTable
     from core.settings import LongRows
 
-TRAINED = "#0d9488"
-REST = "#94a3b8"
-MAXIMUM = "#ea580c"
-WORDS = "#808b9b"
-GRID = "rgba(128, 139, 155, 0.3)"
-FONTS = 'system-ui, "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", sans-serif'
+TRAINED, REST, MAXIMUM = TEAL, SLATE, ORANGE
 HEIGHT = 320  # pixels
 ROOM_ABOVE = 1.15  # for the words at the top
 BAR = 0.94  # of a bin's width
@@ -166,42 +161,9 @@ def _longest(tokens: TokenTable, lang: Language) -> str:
 
 
 def _layout(barmode: str, lang: Language, x: str, y: str = "") -> dict[str, Any]:
-    """What both figures share; `x` and `y` are keys of the axes' titles. Nothing can be dragged or switched off."""
-    axis = {
-        "fixedrange": True,
-        "automargin": True,
-        "gridcolor": GRID,
-        "zeroline": False,
-        "separatethousands": True,
-        "ticklabelstandoff": 4,
-    }
-    fonts = {"family": FONTS, "size": 13}
-    return {
-        "template": "none",
-        "barmode": barmode,
-        "bargap": 0.25,
-        "height": HEIGHT,
-        "margin": {"l": 8, "r": 24, "t": 40, "b": 16},
-        "paper_bgcolor": "rgba(0, 0, 0, 0)",
-        "plot_bgcolor": "rgba(0, 0, 0, 0)",
-        "font": {**fonts, "color": WORDS},
-        "hoverlabel": {"bgcolor": "#1e293b", "bordercolor": "#1e293b", "font": {**fonts, "color": "#f8fafc"}},
-        "legend": {
-            "orientation": "h",
-            "y": 1.02,
-            "yanchor": "bottom",
-            "traceorder": "normal",
-            "itemclick": False,
-            "itemdoubleclick": False,
-        },
-        "dragmode": False,
-        "xaxis": {**axis, "title": _title(x, lang)},
-        "yaxis": {**axis, "title": _title(y, lang) if y else None},
-    }
-
-
-def _title(name: str, lang: Language) -> dict[str, Any]:
-    return {"text": text(f"statistics.chart.{name}", lang), "font": {"size": 13}, "standoff": 12}
+    """What both figures share; `x` and `y` are keys of the axes' titles."""
+    titles = [text(f"statistics.chart.{name}", lang) if name else "" for name in (x, y)]
+    return {**layout(HEIGHT, *titles), "barmode": barmode, "bargap": 0.25}
 
 
 def _filled(colour: str) -> dict[str, Any]:

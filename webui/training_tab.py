@@ -13,7 +13,7 @@ import gradio as gr
 
 from core.i18n import Language
 from core.workbench import Workbench
-from webui import dataset_handlers, dataset_panel, live_panel, run_panel
+from webui import dataset_handlers, dataset_panel, live_panel, method_panel, run_panel
 from webui.dataset_panel import DatasetPanel
 from webui.run_panel import RunPanel
 from webui.wiring import RAW, Wiring
@@ -28,23 +28,30 @@ def build(wiring: Wiring) -> None:
 def connect(wiring: Wiring) -> None:
     data: DatasetPanel = wiring.shared["dataset-panel"]
     run: RunPanel = wiring.shared["run-panel"]
-    inputs = [data.name, *run.form]
     length_chosen = dataset_panel.connect(wiring)
-    run_panel.connect(wiring)
-    live_panel.connect(wiring, inputs, run.start)
-    restored = _keep_form(wiring, [*inputs, run.mode])
+    filled = [*run_panel.connect(wiring), *live_panel.connect(wiring)]
+    restored = _keep_form(wiring, [*run.inputs, run.mode])
+    drawn = [data.name, *data.shown, *run.method_drawn]
+    chosen = [data.name, data.seen, *run.method_chosen]
     opened = [wiring.language.input, wiring.shared["tab-training"].select]
     for trigger in (opened, restored.then):
-        wiring.on(trigger, show_tab, [data.name, run.mode, data.seen], [data.name, run.advanced, *data.shown], **RAW)
+        wiring.on(trigger, show_tab, chosen, drawn, **RAW)
+    for event in filled:
+        shown = wiring.on(event.then, show_tab, chosen, drawn, **RAW)
+        run_panel.connect_plan(wiring, shown.then)
     for trigger in ([wiring.shared["active-run"].change, data.checked.change], length_chosen):
         run_panel.connect_plan(wiring, trigger)
 
 
-def show_tab(workbench: Workbench, lang: Language, name: str | None, mode: str | None, seen: str | None) -> list[Any]:
-    """The tab anew: data sets to choose from, the advanced settings, the chosen data set."""
+def show_tab(workbench: Workbench, lang: Language, name: str | None, seen: str | None, *method: Any) -> list[Any]:
+    """The tab anew: data sets to choose from, the chosen one, the methods.
+
+    `method` is what `method_panel.draw_method` takes.
+    """
     choice = dataset_handlers.show_datasets(workbench, lang, name)
-    there = choice.get("value", name)
-    return [choice, run_panel.show_mode(workbench, lang, mode), *dataset_handlers.choose(workbench, lang, there, seen)]
+    data = dataset_handlers.choose(workbench, lang, choice.get("value", name), seen)
+    methods = method_panel.draw_method(workbench, lang, *method)
+    return [choice, *data, *methods]
 
 
 def _keep_form(wiring: Wiring, form: list[Any]) -> Any:

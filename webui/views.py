@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 from core.errors import SHOWN_PROBLEMS, Problem
@@ -97,19 +97,27 @@ def progress_bar(share: float | None, words: str) -> str:
     return f'{bar}<p class="wb-bar-words">{escape(words)}</p>'
 
 
-def problem_list(problems: Sequence[Problem], lang: Language, total: int | None = None) -> str:
-    """Problems with code, what, where, why and fix: at most `SHOWN_PROBLEMS`, then how many more there are."""
-    items = "".join(_problem_item(problem, lang) for problem in problems[:SHOWN_PROBLEMS])
+def problem_list(
+    problems: Sequence[Problem],
+    lang: Language,
+    total: int | None = None,
+    action: Callable[[Problem], str] = lambda problem: "",
+) -> str:
+    """Problems with code, what, where, why and fix: at most `SHOWN_PROBLEMS`, then how many more there are.
+
+    `action` gives the HTML of what can be done about one.
+    """
+    items = "".join(_problem_item(problem, lang, action(problem)) for problem in problems[:SHOWN_PROBLEMS])
     more = (len(problems) if total is None else total) - min(len(problems), SHOWN_PROBLEMS)
     rest = note(text("errors.more", lang, count=more)) if more > 0 else ""
     return f'<ul class="wb-problems">{items}</ul>{rest}' if items else ""
 
 
-def _problem_item(problem: Problem, lang: Language) -> str:
+def _problem_item(problem: Problem, lang: Language, action: str) -> str:
     words = problem.describe(lang)
     lines = "".join(f"<span>{escape(line)}</span>" for line in (words.where, words.why, words.fix) if line)
     kind = "bad" if problem.severity == "error" else "warning"
-    return f'<li class="wb-{kind}"><strong>{escape(words.code)} · {escape(words.what)}</strong>{lines}</li>'
+    return f'<li class="wb-{kind}"><strong>{escape(words.code)} · {escape(words.what)}</strong>{lines}{action}</li>'
 
 
 def size(count_bytes: float) -> str:

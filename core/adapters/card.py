@@ -7,17 +7,29 @@ is written last, so its presence says that the folder is complete.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import Place, excerpt, refusal
+from core.settings import MethodSettings
 from core.workspace import write_json
 
 CARD_FILE = "workbench.json"
 FORMAT_VERSION = 1
 MAX_CARD_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Ancestor:
+    """An adapter that another one was trained on from: its name then, its weights' hash, its run and data if known."""
+
+    adapter: str
+    sha256: str
+    run_id: str = ""
+    dataset: str = ""
 
 
 class AdapterMetrics(BaseModel):
@@ -35,7 +47,8 @@ class AdapterCard(BaseModel):
     """Where an adapter comes from. `template` names a built-in chat template where the base had none of its own.
 
     `base_fingerprint` is `core.models.catalog.fingerprint` of the base; `created` is ISO 8601 with its offset.
-    `system_prompt` is the one that all rows of the data shared, offered again in chat.
+    `system_prompt` is the one that all rows of the data shared, offered again in chat. `settings` are those it was
+    trained with; `lineage` are the adapters it was trained on from, the nearest first.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -51,6 +64,8 @@ class AdapterCard(BaseModel):
     system_prompt: str | None = None
     method: str = Field(default="lora", max_length=50)
     rank: int | None = None
+    settings: MethodSettings | None = None
+    lineage: tuple[Ancestor, ...] = ()
     created: str = Field(default="", max_length=50)
     metrics: AdapterMetrics = AdapterMetrics()
 

@@ -6,23 +6,27 @@ who says so. A folder that cannot be read is listed with its problems and never 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from core.adapters.card import AdapterCard, write_card
 from core.adapters.config_file import CONFIG_FILE
 from core.adapters.tensor_file import WEIGHTS_FILE
 from core.adapters.validity import AdapterFiles, read_adapter
 from core.errors import Place, Problem, WorkbenchError, excerpt, refusal
-from core.workspace import Workspace, free_name, name_problem, new_folder, sync_folder, write_json
+from core.workspace import Workspace, free_name, name_problem, new_folder, remove_folder, sync_folder, write_json
+
+Limit = Literal["alone", "not_mergeable"]
 
 
 @dataclass(frozen=True)
 class AdapterInfo:
-    """One adapter as its files describe it; None where a file made elsewhere says nothing."""
+    """One adapter as its files describe it; None where a file made elsewhere says nothing.
+
+    `limits` are what it cannot do, to be shown before it is applied: `alone`, it shares no batch with others.
+    """
 
     name: str
     folder: Path
@@ -30,6 +34,8 @@ class AdapterInfo:
     base_fingerprint: str | None
     method: str
     rank: int | None
+    virtual_tokens: int | None
+    limits: tuple[Limit, ...]
     dataset: str | None
     created: str
     train_loss: float | None
@@ -109,38 +115,39 @@ def delete_adapter(workspace: Workspace, name: str, user: str = "") -> None:
     if folder.is_symlink():
         folder.unlink()
         return
-    doomed = folder.with_name(f".{name}.deleted")
-    shutil.rmtree(doomed, ignore_errors=True)
-    folder.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
-    sync_folder(workspace.adapters)
+    remove_folder(folder)
 
 
 def save_adapter(
     peft_model: Any, adapter_name: str, target_folder: Path, card: AdapterCard, replace: bool = False
 ) -> None:
-    """Write one adapter of a PeftModel as a new folder that peft itself can load; the card comes last.
+    """Write one adapter of a PeftModel as a new folder that peft itself can load; the model is not changed.
 
     With `replace` the folder may be there already: it is one or the other as a whole at any moment.
-    The tensors are copied to the CPU; the model is not changed. The base is named as people know it, not by its path.
     """
     from peft import get_peft_model_state_dict
+
+    tensors = get_peft_model_state_dict(peft_model, adapter_name=adapter_name, save_embedding_layers=False)
+    write_adapter(target_folder, tensors, peft_model.peft_config[adapter_name].to_dict(), card, replace)
+
+
+def write_adapter(
+    target_folder: Path, tensors: Mapping[str, Any], config: Mapping[str, Any], card: AdapterCard, replace: bool = False
+) -> None:
+    """Write an adapter's tensors and configuration as a new folder; the card comes last.
+
+    The tensors are copied to the CPU. The same adapter makes the same files: sets are sorted, no path of this machine
+    is kept, and the base is named as people know it.
+    """
     from safetensors.torch import save_file
 
-    state = get_peft_model_state_dict(peft_model, adapter_name=adapter_name, save_embedding_layers=False)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())}
-    with new_folder(target_folder, replace) as folder:
-        save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
-        write_json(folder / CONFIG_FILE, _plain_config(peft_model.peft_config[adapter_name], card))
-        write_card(folder, card)
-
-
-def _plain_config(config: Any, card: AdapterCard) -> dict[str, Any]:
-    """A peft configuration as JSON that is the same for the same adapter: sets sorted, no path of this machine."""
-    values: Mapping[str, Any] = config.to_dict()
-    plain = {name: sorted(value) if isinstance(value, set | frozenset) else value for name, value in values.items()}
+    on_disk = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}
+    plain = {name: sorted(value) if isinstance(value, set | frozenset) else value for name, value in config.items()}
     plain |= {"base_model_name_or_path": card.base_name, "revision": None, "inference_mode": True}
-    return dict(sorted(plain.items()))
+    with new_folder(target_folder, replace) as folder:
+        save_file(on_disk, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+        write_json(folder / CONFIG_FILE, dict(sorted(plain.items())))
+        write_card(folder, card)
 
 
 def _names(workspace: Workspace) -> list[str]:
@@ -167,6 +174,14 @@ def _inspect(folder: Path) -> AdapterInfo:
         return _info(AdapterFiles(folder, None, {}, None, (problem,)))
 
 
+def _limits(files: AdapterFiles) -> tuple[Limit, ...]:
+    fields = files.fields
+    if fields is None:
+        return ()
+    found: dict[Limit, bool] = {"alone": not fields.shares_batch, "not_mergeable": bool(fields.virtual_tokens)}
+    return tuple(limit for limit, there in found.items() if there)
+
+
 def _info(files: AdapterFiles) -> AdapterInfo:
     card, fields, folder = files.card, files.fields, files.folder
     weights = folder / WEIGHTS_FILE
@@ -175,8 +190,10 @@ def _info(files: AdapterFiles) -> AdapterInfo:
         folder=folder,
         base_name=card.base_name if card else fields.base_name if fields else "",
         base_fingerprint=card.base_fingerprint if card else None,
-        method=fields.method if fields else card.method if card else "",
+        method=files.method,
         rank=fields.rank if fields else card.rank if card else None,
+        virtual_tokens=fields.virtual_tokens if fields else None,
+        limits=_limits(files),
         dataset=card.dataset if card else None,
         created=card.created if card else "",
         train_loss=card.metrics.train_loss if card else None,

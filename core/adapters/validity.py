@@ -1,31 +1,34 @@
 """Whether an adapter folder can be applied, and to which base: decided from its files before anything is loaded.
 
-Owns bringing configuration (`config_file`) and tensors (`tensor_file`) together and comparing both with a base model.
-Nothing of peft runs here; the shapes to compare with are those of the loaded tree, which `core.chat.serving` brings.
+Owns bringing configuration (`config_file`), tensors (`tensor_file`) and a base model together by what the adapter's
+type says of them (`layouts`). Nothing of peft runs here; `core.chat.serving` brings the shapes of the loaded tree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from core.adapters.base_shapes import BaseShapes
 from core.adapters.card import AdapterCard, read_card
-from core.adapters.config_file import LoraFields, names_module, read_config
-from core.adapters.tensor_file import LoraModule, named, read_modules
+from core.adapters.config_file import AdapterFields, read_config
+from core.adapters.layouts import Finding, Parts
+from core.adapters.tensor_file import WEIGHTS_FILE, grouped, named, read_tensors
 from core.errors import Place, Problem, WorkbenchError
 from core.models.catalog import structure_of
 
-LayerShapes = Mapping[str, tuple[int, int]]  # (out_features, in_features) of every linear layer, by module path
+# Methods whose files look like those of another one; the card tells them apart.
+_ALIKE = {"lora": ("loraplus", "pissa", "olora"), "trained_weights": ("bitfit", "freeze")}
 
 
 @dataclass(frozen=True)
 class AdapterFiles:
-    """A judged adapter folder. `fields` is None and `modules` empty where a problem hid them."""
+    """A judged adapter folder. `fields` is None and `parts` empty where a problem hid them."""
 
     folder: Path
-    fields: LoraFields | None
-    modules: dict[str, LoraModule]
+    fields: AdapterFields | None
+    parts: Parts
     card: AdapterCard | None
     problems: tuple[Problem, ...]
 
@@ -33,23 +36,36 @@ class AdapterFiles:
     def errors(self) -> tuple[Problem, ...]:
         return tuple(problem for problem in self.problems if problem.severity == "error")
 
+    @property
+    def method(self) -> str:
+        """How it was trained, as far as its files tell."""
+        said = self.card.method if self.card else ""
+        if self.fields is None:
+            return said
+        return said if said in _ALIKE.get(self.fields.method, ()) else self.fields.method
+
 
 def read_adapter(folder: Path) -> AdapterFiles:
     """Judge an adapter folder by itself: M13, M18, M20, M22, M23."""
     fields, problems = read_config(folder)
-    modules, found = read_modules(folder)
+    tensors, found = read_tensors(folder)
     problems += found
     card = None
     try:
         card = read_card(folder)
     except WorkbenchError as error:
         problems += error.problems
-    if fields and modules:
-        problems += _contradictions(fields, modules, folder)
-    return AdapterFiles(folder, fields, modules, card, tuple(problems))
+    if fields is None or not tensors or any(problem.severity == "error" for problem in found):
+        return AdapterFiles(folder, fields, {}, card, tuple(problems))
+    parts, strange = grouped(tensors, fields.layout)
+    findings = [("M20_strange_tensors", strange)]
+    if not strange:
+        findings += fields.layout.contradictions(fields.values, parts)
+    problems += _problems(findings, Place(file=f"{folder.name}/{WEIGHTS_FILE}"), {"method": fields.method})
+    return AdapterFiles(folder, fields, parts, card, tuple(problems))
 
 
-def judge(folder: Path, layers: LayerShapes, fingerprint: str, base_name: str) -> AdapterFiles:
+def judge(folder: Path, base: BaseShapes, fingerprint: str, base_name: str) -> AdapterFiles:
     """Judge an adapter folder for a base: its own problems, then M19 and M20 where those let it be compared.
 
     Warnings do not stand in the way: weights that differ in a base of the same structure, fields that are ignored.
@@ -59,7 +75,7 @@ def judge(folder: Path, layers: LayerShapes, fingerprint: str, base_name: str) -
         return files
     found = _base_problems(files, fingerprint, base_name)
     if not any(problem.severity == "error" for problem in found):
-        found += _shape_problems(files, layers, base_name)
+        found += _shape_problems(files, base, base_name)
     return replace(files, problems=(*files.problems, *found))
 
 
@@ -79,54 +95,17 @@ def _base_problems(files: AdapterFiles, fingerprint: str, base_name: str) -> lis
     return []
 
 
-def _shape_problems(files: AdapterFiles, layers: LayerShapes, base_name: str) -> list[Problem]:
-    """M19 from shapes: modules that the base lacks or has in another size; M20: layers of the base left out."""
+def _shape_problems(files: AdapterFiles, base: BaseShapes, base_name: str) -> list[Problem]:
+    """M19 and M20 from shapes: the first thing in which adapter and base differ."""
     assert files.fields, "a folder with errors is not compared with a base"
-    place = Place(file=files.folder.name)
-    shown = {"adapter": files.folder.name, "base": base_name}
-    unfit = [text for module, lora in files.modules.items() if (text := _misfit(module, lora, layers))]
-    if unfit:
-        return [Problem("M19_does_not_fit", place, shown | named(unfit))]
-    left_out = [module for module in layers if _is_target(module, files.fields) and module not in files.modules]
-    if left_out:
-        return [Problem("M20_incomplete", place, shown | named(left_out))]
-    return []
+    layout, place = files.fields.layout, Place(file=files.folder.name)
+    shown: dict[str, object] = {"adapter": files.folder.name, "base": base_name, "method": files.method}
+    if base.quantised and not layout.answers_on(base.quantised, files.fields.values):
+        return [Problem("M19_not_on_quantised", place, shown)]
+    if base.transposed and not layout.transposed:
+        return [Problem("M19_not_on_conv1d", place, shown)]
+    return _problems(layout.misfits(files.fields.values, files.parts, base), place, shown)[:1]
 
 
-def _contradictions(fields: LoraFields, modules: Mapping[str, LoraModule], folder: Path) -> Sequence[Problem]:
-    """M20: tensors that are not what the configuration describes."""
-    place = Place(file=folder.name)
-    wrong = [
-        f"{module}: {lora.rank} ≠ {fields.rank_of(module)}"
-        for module, lora in modules.items()
-        if lora.rank != fields.rank_of(module)
-    ]
-    problems = [Problem("M20_rank_differs", place, named(wrong))] if wrong else []
-    unlike = [
-        module
-        for module, lora in modules.items()
-        if lora.has_magnitude != fields.use_dora or lora.has_bias != fields.lora_bias
-    ]
-    if unlike:
-        problems.append(Problem("M20_variant_differs", place, named(unlike) | {"method": fields.method}))
-    if fields.targets is not None:
-        untargeted = [module for module in modules if not _is_target(module, fields)]
-        if untargeted:
-            problems.append(Problem("M20_untargeted_modules", place, named(untargeted)))
-    return problems
-
-
-def _is_target(module: str, fields: LoraFields) -> bool:
-    """Whether the configuration's lists name a module; false where they are patterns, which are not matched."""
-    if fields.targets is None or fields.excluded is None:
-        return False
-    if any(names_module(name, module) for name in fields.excluded) or not fields.limited_to_layer(module):
-        return False
-    return any(names_module(name, module) for name in fields.targets)
-
-
-def _misfit(module: str, lora: LoraModule, layers: LayerShapes) -> str | None:
-    """How a module's matrices miss the base's layer."""
-    wanted = (lora.out_features, lora.in_features)
-    shape = layers.get(module)
-    return None if wanted == shape else f"{module}: {list(wanted)} ≠ {list(shape) if shape else '–'}"
+def _problems(findings: Iterable[Finding], place: Place, shown: dict[str, object]) -> list[Problem]:
+    return [Problem(key, place, shown | named(names)) for key, names in findings if names]

@@ -24,8 +24,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from core.chat.answer_text import AnswerText
 from core.chat.context import UNLIMITED_CONTEXT_TOKENS, fit_prompt
 from core.chat.rows import Group, Row
@@ -35,6 +33,7 @@ from core.data.rendering import end_of_turn_ids
 from core.errors import Place, refusal
 from core.models.generation import Token, decode, generate_beams
 from core.models.loader import LoadedModel
+from core.models.memory import is_out_of_memory
 
 __all__ = ["ChatRequest", "Engine", "Reply", "Stream"]
 
@@ -132,9 +131,8 @@ class Engine:
     def _row(self, request: ChatRequest, drawn_seed: int) -> Row:
         sampling, tokenizer = request.sampling, self._model.tokenizer
         adapter = self._trees.find(request.adapter)
-        prompt = fit_prompt(
-            tokenizer, request.messages, request.reply_start, self._context_tokens, sampling.max_new_tokens
-        )
+        context_tokens = self._context_tokens - (adapter.virtual_tokens if adapter else 0)
+        prompt = fit_prompt(tokenizer, request.messages, request.reply_start, context_tokens, sampling.max_new_tokens)
         before = prompt.input_ids[-CONTEXT_IDS:] if request.reply_start else []
         return Row(
             request=request,
@@ -142,7 +140,7 @@ class Engine:
             adapter=adapter,
             text=AnswerText(tokenizer, sampling.stop, request.reply_start, before),
             seed=drawn_seed if sampling.seed is None else sampling.seed,
-            context_tokens=self._context_tokens,
+            context_tokens=context_tokens,
             submitted_at=time.monotonic(),
         )
 
@@ -232,9 +230,13 @@ class Engine:
         eos_ids, pad_id = self._eos_ids, self._model.pad_id
         steps: Iterator[list[Token]]
         if rows[0].request.sampling.num_beams > 1:
-            steps = (generate_beams(route.tree, eos_ids, pad_id, each, lambda _: rows[0].is_over) for each in requests)
+
+            def is_over(number: int) -> bool:
+                return rows[0].is_over
+
+            steps = (generate_beams(route.tree, eos_ids, pad_id, each, is_over, route.prefix) for each in requests)
         else:
-            steps = decode(route.tree, eos_ids, pad_id, requests, lambda i: rows[i].is_over)
+            steps = decode(route.tree, eos_ids, pad_id, requests, lambda i: rows[i].is_over, route.prefix)
         own = [group for group in groups if any(row in rows for row in group.rows)]
         self._batches.append(_Batch(rows, own, steps))
 
@@ -254,7 +256,7 @@ class Engine:
     def _fail(self, batch: _Batch, error: Exception) -> None:
         self._batches.remove(batch)
         shown: Exception = error
-        if isinstance(error, torch.OutOfMemoryError):
+        if is_out_of_memory(error):
             tokens = sum(len(row.prompt.input_ids) + row.tokens for row in batch.rows)
             shown = refusal("A20_out_of_memory_in_chat", rows=len(batch.rows), tokens=tokens)
             shown.__cause__ = error

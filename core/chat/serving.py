@@ -1,12 +1,9 @@
 """The module trees that chat runs on: twins of the pristine base model with the applied adapters in them.
 
-Owns putting adapters into trees and taking them out, and saying which tree answers with which adapter. Adapters of LoRA
-type share one tree, so that base and any of them can answer in one batch; a DoRA adapter, which peft cannot mix, gets a
-tree of its own. Every tree is a twin: it costs no weight memory, and the pristine tree is never wrapped.
-
-Applying must not disturb a training run in the same process: the layers are built on the meta device, which draws no
-random numbers (peft initialises even what it is about to overwrite), and the file's tensors are then put in their
-place. peft's own `low_cpu_mem_usage` would patch torch for all threads meanwhile.
+Owns which tree answers with which adapter. Adapters that are plain low-rank products share one tree, so that base and
+any of them can answer in one batch; one that peft cannot mix (DoRA, and types with other layers or with weights of the
+model) gets a tree of its own, and virtual tokens stand before the rows of the plain one. Every tree is a twin: it costs
+no weight memory, and the pristine tree is never wrapped. What putting an adapter in means is `injection`'s.
 
 Not thread-safe: one thread, the engine's, uses it.
 """
@@ -19,23 +16,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch.overrides import TorchFunctionMode
-
+from core.adapters.base_shapes import shapes_of
 from core.adapters.card import AdapterCard
-from core.adapters.methods import linear_shapes
-from core.adapters.tensor_file import WEIGHTS_FILE, module_and_part, named
+from core.adapters.layouts import ReplacedWeights, VirtualTokens
 from core.adapters.validity import AdapterFiles, judge
+from core.chat import injection
 from core.errors import Place, Problem, WorkbenchError, excerpt, refusal
 from core.models.loader import LoadedModel
+from core.models.prefix import Prefix
 from core.models.twin import make_twin
-
-HUGE = 1e6  # weights of trained adapters stay below 10
 
 
 @dataclass(frozen=True)
 class Applied:
-    """An adapter in a tree. `id` is its name inside peft; `shares_batch` is false for one with a tree of its own."""
+    """An adapter that answers. `id` is its name inside peft; `shares_batch` is false for one that answers by itself.
+
+    `virtual_tokens` are those that it puts before every prompt, which take their share of the model's context.
+    """
 
     name: str
     id: str
@@ -43,16 +40,21 @@ class Applied:
     card: AdapterCard | None
     method: str
     shares_batch: bool
+    virtual_tokens: int = 0
     warnings: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True)
 class Route:
-    """Where rows are answered: a tree, and for each row (by its index) the adapter's id in it, None for the base."""
+    """Where rows are answered: a tree, and for each row (by its index) the adapter's id in it, None for the base.
+
+    `prefix` are virtual tokens that stand before every row.
+    """
 
     tree: Any
     rows: tuple[int, ...]
     adapters: tuple[str | None, ...]
+    prefix: Prefix | None = None
 
 
 class ServingTrees:
@@ -61,8 +63,8 @@ class ServingTrees:
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
         self._plain = make_twin(model.model)
-        self._shared: Any | None = None  # a PeftModel; None while no adapter of LoRA type is applied
-        self._own: dict[str, Any] = {}  # a tree by the id of the only adapter in it
+        self._shared: Any | None = None  # a PeftModel; None while no adapter that shares the batch is applied
+        self._own: dict[str, tuple[Any, Prefix | None]] = {}  # a bare tree, by the id of the only adapter in it
         self._applied: dict[str, Applied] = {}
         self._retired: set[str] = set()  # ids in trees that have no name any more
         self._count = 0
@@ -78,21 +80,23 @@ class ServingTrees:
             WorkbenchError: M13, M18-M23 where the folder is no adapter for this base. Nothing is left registered.
         """
         files = self._judged(folder)
-        tensors, warnings = _read_tensors(files, next(self._plain.parameters()).device)
-        assert files.fields, "judged files have fields"
+        fields = files.fields
+        assert fields, "judged files have fields"
+        tensors, warnings = injection.read_tensors(files, next(self._plain.parameters()).device)
         adapter = Applied(
             name=name,
             id=self._new_id(name),
             folder=folder,
             card=files.card,
-            method=files.fields.method,
-            shares_batch=not files.fields.use_dora,
+            method=files.method,
+            shares_batch=fields.shares_batch,
+            virtual_tokens=fields.virtual_tokens or 0,
             warnings=tuple(problem for problem in (*files.problems, *warnings) if problem.severity == "warning"),
         )
         if adapter.shares_batch:
-            self._shared = _with_adapter(self._shared or self._plain_twin(), adapter.id, files, tensors)
+            self._shared = injection.with_layers(self._shared or self._twin(), adapter.id, files, tensors)
         else:
-            self._own[adapter.id] = _with_adapter(self._plain_twin(), adapter.id, files, tensors)
+            self._own[adapter.id] = self._own_tree(adapter.id, files, tensors)
         if name in self._applied:
             self.remove(name)
         self._applied[name] = adapter
@@ -138,7 +142,7 @@ class ServingTrees:
         return None if name is None else self._find(name)
 
     def routes(self, adapters: Sequence[Applied | None]) -> list[Route]:
-        """The trees that answer these rows together: one for the base and all LoRA adapters, one for each other."""
+        """The trees that answer these rows together: one for the base and all that share it, one for each other."""
         shared = tuple(i for i, adapter in enumerate(adapters) if adapter is None or adapter.shares_batch)
         ids = tuple(adapter.id if adapter else None for adapter in adapters)
         routes: list[Route] = []
@@ -147,8 +151,8 @@ class ServingTrees:
             routes.append(Route(tree, shared, tuple(ids[i] for i in shared)))
         for adapter_id in dict.fromkeys(adapter.id for adapter in adapters if adapter and not adapter.shares_batch):
             rows = tuple(i for i, row_id in enumerate(ids) if row_id == adapter_id)
-            # The bare tree inside, whose only adapter is active: in it, rows name none.
-            routes.append(Route(self._own[adapter_id].get_base_model(), rows, (None,) * len(rows)))
+            tree, prefix = self._own[adapter_id]
+            routes.append(Route(tree, rows, (None,) * len(rows), prefix))
         return routes
 
     def _find(self, name: str) -> Applied:
@@ -165,113 +169,24 @@ class ServingTrees:
         self._count += 1
         return f"ad_{hashlib.sha256(f'{self._count}/{name}'.encode()).hexdigest()[:16]}"
 
-    def _plain_twin(self) -> Any:
+    def _own_tree(self, adapter_id: str, files: AdapterFiles, tensors: injection.Tensors) -> tuple[Any, Prefix | None]:
+        """The tree in which one adapter answers alone. It is a bare one, in which rows name no adapter."""
+        assert files.fields, "judged files have fields"
+        match files.fields.layout:
+            case VirtualTokens():
+                return self._plain, injection.prefix_of(self._plain, files, tensors)
+            case ReplacedWeights():
+                return injection.with_weights(self._twin(), files, tensors), None
+            case _:
+                return injection.with_layers(self._twin(), adapter_id, files, tensors).get_base_model(), None
+
+    def _twin(self) -> Any:
         return make_twin(self._model.model)
 
     def _judged(self, folder: Path) -> AdapterFiles:
         """The folder's files, its warnings about this base among the problems; raises on any error."""
-        layers = linear_shapes(self._model.model, with_head=True)
-        files = judge(folder, layers, self._model.fingerprint, self._model.info.name)
+        base = shapes_of(self._model.model)
+        files = judge(folder, base, self._model.fingerprint, self._model.info.name)
         if files.errors:
             raise WorkbenchError(files.errors)
         return files
-
-
-def _read_tensors(files: AdapterFiles, device: torch.device) -> tuple[dict[str, torch.Tensor], list[Problem]]:
-    """The adapter's tensors in fp32, as peft keeps them, copied off the file; remarks about their values."""
-    from safetensors.torch import load_file
-
-    place = Place(file=f"{files.folder.name}/{WEIGHTS_FILE}")
-    loaded = load_file(files.folder / WEIGHTS_FILE, device=str(device))
-    tensors = {name: tensor.to(torch.float32, copy=True) for name, tensor in loaded.items()}
-    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
-    if broken:
-        raise WorkbenchError([Problem("M21_not_finite", place, named(broken))])
-    huge = [name for name, tensor in tensors.items() if tensor.abs().max() > HUGE]
-    return tensors, [Problem("M21_huge_values", place, named(huge), "warning")] if huge else []
-
-
-def _with_adapter(tree: Any, adapter_id: str, files: AdapterFiles, tensors: dict[str, torch.Tensor]) -> Any:
-    """A PeftModel with one adapter more: a bare tree is wrapped, a PeftModel extended or left as it was on failure."""
-    from peft import PeftModel, PeftModelForCausalLM
-
-    config = _peft_config(tree, files)
-    is_wrapped = isinstance(tree, PeftModel)
-    try:
-        with _EmptyLayers():
-            if is_wrapped:
-                tree.add_adapter(adapter_id, config)
-            else:
-                tree = PeftModelForCausalLM(tree, config, adapter_id)
-        _put_in(tree, adapter_id, tensors)
-    except BaseException:
-        if is_wrapped:
-            _take_out(tree, adapter_id)
-        raise
-    return tree.eval()
-
-
-class _EmptyLayers(TorchFunctionMode):
-    """Within it, layers that this thread makes have shapes, but neither memory nor values.
-
-    Narrower than `torch.device("meta")`, in which a quantised weight (which begins as an empty tensor) can't be copied.
-    """
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        options = dict(kwargs or {})
-        if func is torch.empty and args and args[0] != 0 and options.get("device") is None:
-            options["device"] = "meta"
-        return func(*args, **options)
-
-
-def _take_out(tree: Any, adapter_id: str) -> None:
-    """Remove whatever there is of an adapter, also where injecting it ended half-way."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    tree.peft_config.pop(adapter_id, None)
-    for module in tree.modules():
-        if isinstance(module, BaseTunerLayer):
-            module.delete_adapter(adapter_id)
-
-
-def _put_in(tree: Any, adapter_id: str, tensors: dict[str, torch.Tensor]) -> None:
-    """Replace the adapter's meta parameters by the tensors.
-
-    Raises:
-        WorkbenchError: M20 where they do not fill it exactly.
-    """
-    state: dict[str, torch.Tensor] = {}
-    for name, tensor in tensors.items():
-        module, part = module_and_part(name)
-        matrix, _, leaf = part.partition(".")
-        state[f"base_model.model.{module}.{matrix}.{adapter_id}.{leaf or 'weight'}"] = tensor
-    result = tree.load_state_dict(state, strict=False, assign=True)
-    own = {name: tensor for name, tensor in tree.named_parameters() if f".{adapter_id}." in name}
-    empty = [name for name, tensor in own.items() if tensor.is_meta]
-    if result.unexpected_keys or empty:
-        raise WorkbenchError([Problem("M20_keys_differ", values=named([*result.unexpected_keys, *empty]))])
-    for tensor in own.values():
-        tensor.requires_grad_(False)
-
-
-def _peft_config(tree: Any, files: AdapterFiles) -> Any:
-    """peft's configuration from judged fields alone; the modules are those that the file has tensors for."""
-    from peft import LoraConfig
-    from transformers.pytorch_utils import Conv1D
-
-    fields = files.fields
-    assert fields, "judged files have fields"
-    return LoraConfig(
-        r=fields.rank,
-        lora_alpha=fields.alpha,
-        target_modules=list(files.modules),
-        rank_pattern=dict(fields.rank_pattern),
-        alpha_pattern=dict(fields.alpha_pattern),
-        use_rslora=fields.use_rslora,
-        use_dora=fields.use_dora,
-        lora_bias=fields.lora_bias,
-        fan_in_fan_out=any(isinstance(module, Conv1D) for module in tree.modules()),
-        init_lora_weights=False,
-        inference_mode=True,
-        task_type="CAUSAL_LM",
-    )

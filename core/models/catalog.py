@@ -16,6 +16,7 @@ from typing import Literal
 
 from core.errors import Place, Problem, excerpt, refusal
 from core.models.configuration import ModelConfig, causal_models, read_config
+from core.models.origin import Origin, read_origin
 from core.models.plain_files import unreadable
 from core.models.tokenizer_files import read_tokenizer
 from core.models.weight_files import read_weights
@@ -29,7 +30,8 @@ class ModelInfo:
     """One base model as its files describe it; numbers are 0 and texts empty where a problem hid them.
 
     `problems` of severity "error" mean that it cannot be loaded; warnings are dangers and remarks to show. `folder` is
-    the file itself where `gguf` is set: a GGUF file is no model here, it can be converted to one.
+    the file itself where `gguf` is set: a GGUF file is no model here, it can be converted to one. `origin` is there for
+    a model that was fully fine-tuned here.
     """
 
     name: str
@@ -48,6 +50,7 @@ class ModelInfo:
     gguf: bool = False
     quantization: str | None = None
     weight_files: tuple[Path, ...] = ()
+    origin: Origin | None = None
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -109,6 +112,7 @@ def inspect(folder: Path) -> ModelInfo:
             problems=(*config.problems, *weights.problems, *tokenizer.problems),
             quantization=config.quantization,
             weight_files=weights.files,
+            origin=read_origin(folder),
         )
     except OSError as error:
         return ModelInfo(folder.name, folder, problems=(unreadable(folder, error),))

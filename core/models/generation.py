@@ -15,17 +15,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 
+from core.models.prefix import Prefix, cache_name
 from core.models.token_choice import TokenChooser
 from core.settings import SamplingSettings
 
 End = Literal["stop", "length", "context", "cancelled"]
 BASE = "__base__"  # peft's name for "no adapter" in a mixed batch
-CACHES = ("past_key_values", "cache_params")  # what architectures call the memory of what they have read
 
 
 @dataclass(frozen=True)
@@ -65,15 +65,16 @@ class _Batch:
     """The rows still open and what the model keeps of them; row i of every tensor belongs to `rows[i]`.
 
     `next_ids` (B, T): what the next forward reads. `mask` (B, total): 0 where left padding is, None if there is none.
-    `adapted`: the tree's layers that carry adapters; `accepts`: what its forward takes.
+    `adapted`: the tree's layers that carry adapters; `accepts`: what its forward takes, `cache_name`: its cache as.
     """
 
     rows: list[_Row]
     next_ids: torch.Tensor
     mask: torch.Tensor | None
-    cache: Any = None
-    adapted: list[Any] = field(default_factory=list)
-    accepts: frozenset[str] = field(default_factory=frozenset)
+    cache: Any
+    adapted: list[Any]
+    accepts: frozenset[str]
+    cache_name: str
 
 
 def decode(
@@ -82,27 +83,28 @@ def decode(
     pad_id: int,
     requests: Sequence[GenerationRequest],
     cancelled: Callable[[int], bool] = lambda row: False,
+    prefix: Prefix | None = None,
 ) -> Iterator[list[Token]]:
     """Answer all requests together; each step yields one `Token` for every row that was still open.
 
     `model` is in eval mode: a bare tree, or a `PeftModel` of LoRA type, whose rows may use different adapters.
     `cancelled(row)` is asked before each step. A row ends when its prompt and answer fill the model's context; a prompt
-    that fills it alone ends at once.
+    that fills it alone ends at once. `prefix` stands before every row and takes its share of the context.
     """
     assert not model.training, "decoding in train mode would draw dropout from the process-wide generator"
-    limit = context_limit(model)
+    limit = _room(model, prefix)
     rows = [_Row(i, request, _chooser(request)) for i, request in enumerate(requests)]
     full = [row for row in rows if limit is not None and len(row.request.input_ids) >= limit]
     if full:
         yield [Token(row.number, None, "context") for row in full]
-    rows = [row for row in rows if row not in full]
-    if not rows:
-        return
-    batch = _first_batch(model, rows, pad_id)
-    while batch.rows:
-        tokens = _cancelled_tokens(batch, cancelled)
-        if batch.rows:
-            tokens += _step(model, batch, frozenset(eos_ids), limit)
+    groups = _groups([row for row in rows if row not in full], prefix)
+    batches = [_first_batch(model, group, pad_id, prefix) for group in groups]
+    while batches := [batch for batch in batches if batch.rows]:
+        tokens: list[Token] = []
+        for batch in batches:
+            tokens += _cancelled_tokens(batch, cancelled)
+            if batch.rows:
+                tokens += _step(model, batch, frozenset(eos_ids), limit)
         yield tokens
 
 
@@ -112,24 +114,28 @@ def generate_beams(
     pad_id: int,
     request: GenerationRequest,
     cancelled: Callable[[int], bool] = lambda row: False,
+    prefix: Prefix | None = None,
 ) -> list[Token]:
-    """Answer one request by beam search, all at once; `model` as for `decode`.
+    """Answer one request by beam search, all at once; `model` and `prefix` as for `decode`.
 
     Beams are searched, not drawn: `do_sample` and the seed don't count. Like `decode`, the last token says why the
     answer ended. A cancelled search returns a single cancelled `Token`.
     """
-    limit = context_limit(model)
+    limit = _room(model, prefix)
     prompt = torch.tensor([request.input_ids], device=_device(model))
     room = request.sampling.max_new_tokens
     if limit is not None:
         room = min(room, limit - prompt.shape[1])
     if room <= 0:
         return [Token(0, None, "context")]
-    names = [request.adapter or BASE] * request.sampling.num_beams
-    with torch.no_grad(), _adapter_of_each_row(_adapted_layers(model), names):
+    beams = request.sampling.num_beams
+    name = cache_name(_tree(model))
+    memory = {name: prefix.memory(beams)} if prefix and name else {}
+    with torch.no_grad(), _adapter_of_each_row(_adapted_layers(model), [request.adapter or BASE] * beams):
         output = _tree(model).generate(
             input_ids=prompt,
-            attention_mask=torch.ones_like(prompt),
+            attention_mask=prompt.new_ones(1, prompt.shape[1] + (prefix.tokens if prefix else 0)),
+            **memory,
             generation_config=_beam_config(request.sampling, eos_ids, pad_id, room),
             stopping_criteria=[lambda ids, scores: torch.full((len(ids),), cancelled(0), device=ids.device)],
         )
@@ -143,32 +149,49 @@ def generate_beams(
     return [*(Token(0, token_id) for token_id in answer[:-1]), Token(0, answer[-1], reason)]
 
 
-def cache_name(model_class: Any) -> str | None:
-    """What a model's forward calls its cache; None where it has none, and can't be decoded here."""
-    accepted = inspect.signature(model_class.forward).parameters
-    return next((name for name in CACHES if name in accepted), None)
-
-
 def context_limit(model: Any) -> int | None:
     """How many tokens prompt and answer may have together; None where the model names no limit."""
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return int(limit) if limit else None
 
 
+def _room(model: Any, prefix: Prefix | None) -> int | None:
+    """What the context leaves for prompt and answer."""
+    limit = context_limit(model)
+    return limit - prefix.tokens if limit is not None and prefix else limit
+
+
 def _chooser(request: GenerationRequest) -> TokenChooser:
     return TokenChooser(request.sampling, request.seed, request.input_ids)
 
 
-def _first_batch(model: Any, rows: list[_Row], pad_id: int) -> _Batch:
+def _groups(rows: list[_Row], prefix: Prefix | None) -> list[list[_Row]]:
+    """The rows that one forward reads together: all, or those of equal length where padding would come between."""
+    if prefix is None or prefix.bears_padding:
+        return [rows] if rows else []
+    lengths = dict.fromkeys(len(row.request.input_ids) for row in rows)
+    return [[row for row in rows if len(row.request.input_ids) == length] for length in lengths]
+
+
+def _first_batch(model: Any, rows: list[_Row], pad_id: int, prefix: Prefix | None) -> _Batch:
     longest = max(len(row.request.input_ids) for row in rows)
     padding = [longest - len(row.request.input_ids) for row in rows]
     ids = [[pad_id] * pad + row.request.input_ids for pad, row in zip(padding, rows, strict=True)]
     mask = None
     if any(padding):
-        mask = torch.tensor([[0] * pad + [1] * (longest - pad) for pad in padding], device=_device(model))
-    accepts = frozenset(inspect.signature(_tree(model).forward).parameters)
-    next_ids = torch.tensor(ids, device=_device(model))
-    return _Batch(rows, next_ids, mask, adapted=_adapted_layers(model), accepts=accepts)
+        before = [1] * (prefix.tokens if prefix else 0)
+        mask = torch.tensor([[*before, *[0] * pad, *[1] * (longest - pad)] for pad in padding], device=_device(model))
+    name = cache_name(_tree(model))
+    assert name, "the loader refuses models without a cache"
+    return _Batch(
+        rows,
+        next_ids=torch.tensor(ids, device=_device(model)),
+        mask=mask,
+        cache=prefix.memory(len(rows)) if prefix else None,
+        adapted=_adapted_layers(model),
+        accepts=frozenset(inspect.signature(_tree(model).forward).parameters),
+        cache_name=name,
+    )
 
 
 def _cancelled_tokens(batch: _Batch, cancelled: Callable[[int], bool]) -> list[Token]:
@@ -209,8 +232,7 @@ def _token(row: _Row, token_id: int, eos_ids: frozenset[int], limit: int | None)
 def _forward(model: Any, batch: _Batch) -> torch.Tensor:
     """Logits (B, vocab) in fp32 of the last position; the cache grows by what was read."""
     length = batch.next_ids.shape[1]
-    name = next(known for known in CACHES if known in batch.accepts)  # the loader refuses models without one
-    inputs: dict[str, Any] = {"input_ids": batch.next_ids, name: batch.cache, "use_cache": True}
+    inputs: dict[str, Any] = {"input_ids": batch.next_ids, batch.cache_name: batch.cache, "use_cache": True}
     if batch.mask is not None:
         inputs["attention_mask"] = batch.mask
         if "position_ids" in batch.accepts:
@@ -223,7 +245,7 @@ def _forward(model: Any, batch: _Batch) -> torch.Tensor:
     names = [row.request.adapter or BASE for row in batch.rows]
     with torch.no_grad(), _adapter_of_each_row(batch.adapted, names):
         output = _tree(model)(**inputs)
-    batch.cache = output[name]
+    batch.cache = output[batch.cache_name]
     logits: torch.Tensor = output.logits[:, -1].float()
     return logits
 

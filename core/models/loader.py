@@ -9,19 +9,25 @@ twins (`twin.make_twin`).
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from core.errors import Place, Problem, WorkbenchError, excerpt, refusal
+from core.jobs import let_go
 from core.models import memory
 from core.models.catalog import ModelInfo, fingerprint
 from core.models.configuration import MAX_CONFIG_BYTES, cleaned
 from core.models.generation_config import sampling_defaults, stated_end_tokens
+from core.models.packing import keeps_rows_apart
 from core.models.plain_files import read_json_object
 from core.models.precision import BYTES_PER_WEIGHT, PrecisionChoice, choose_precision
 from core.models.template_trial import survives_trial
@@ -57,6 +63,18 @@ class LoadedModel:
     generation_defaults: dict[str, Any] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
 
+    @cached_property
+    def tokenizer_sha256(self) -> str:
+        """What identifies the tokenizer with its chat template: with another one the same rows are other ids."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        parts = [backend.to_str() if backend is not None else self.tokenizer.get_vocab(), self.tokenizer.chat_template]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def keeps_rows_apart(self) -> bool:
+        """Whether rows may be packed into one without seeing each other; tried out when first asked."""
+        return keeps_rows_apart(self.model)
+
 
 def load(
     info: ModelInfo, settings: LoadSettings, report: Report | None = None, state: Path | None = None
@@ -67,7 +85,7 @@ def load(
 
     Raises:
         WorkbenchError: what `catalog.inspect` found wrong, M04, M14, M15, M16, M17; before any weight is read, except
-            for what only the weights show.
+            for what only the weights show; A20 where the memory did not suffice after all, which is given back.
     """
     tell = report or (lambda phase, share: None)
     started = time.monotonic()
@@ -78,10 +96,9 @@ def load(
     eos_ids = _end_tokens(info, tokenizer)
     tell("weights", 0.15)
     before_gb = memory.used_memory_gb(precision.device)
-    model = _load_weights(info, precision)
-    tell("checking_weights", 0.85)
-    problems += _weight_problems(model, info)
-    _prepare(model, precision)
+    with _memory_for(info, precision):
+        model, found = _build(info, precision, tell)
+    problems += found
     tell("fingerprint", 0.95)
     return LoadedModel(
         info=info,
@@ -127,6 +144,32 @@ def check_before_loading(info: ModelInfo, settings: LoadSettings) -> PrecisionCh
         shown = {"name": info.name, "needed": f"{needed_gb:.1f}", "free": f"{free_gb:.1f}", "used": precision.precision}
         raise refusal("M17_too_big", place, **shown)
     return precision
+
+
+def _build(info: ModelInfo, precision: PrecisionChoice, tell: Report) -> tuple[Any, list[Problem]]:
+    """The pristine tree, and what its weights show."""
+    model = _load_weights(info, precision)
+    tell("checking_weights", 0.85)
+    problems = _weight_problems(model, info)
+    _prepare(model, precision)
+    return model, problems
+
+
+@contextmanager
+def _memory_for(info: ModelInfo, precision: PrecisionChoice) -> Iterator[None]:
+    """Within it, running out of memory is a refusal in plain words, and what was read so far is let go."""
+    try:
+        yield
+    except Exception as error:
+        if not memory.is_out_of_memory(error):
+            raise
+        let_go(error)
+    else:
+        return
+    memory.release()
+    needed, free = needed_memory_gb(info, precision), memory.free_memory_gb(precision.device)
+    shown = {"name": info.name, "used": precision.precision, "needed": f"{needed:.1f}", "free": f"{free:.1f}"}
+    raise refusal("A20_out_of_memory_loading", Place(file=info.name), **shown)
 
 
 def needed_memory_gb(info: ModelInfo, precision: PrecisionChoice) -> float:
@@ -179,7 +222,7 @@ def _load_weights(info: ModelInfo, precision: PrecisionChoice) -> Any:
     import torch
     from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
 
-    from core.models.generation import cache_name
+    from core.models.prefix import cache_name
 
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     # Built from cleaned values rather than by AutoConfig: keys that name code or kernels never reach the library (M12).

@@ -1,10 +1,13 @@
 """How much memory is used and free, on the machine and on its accelerator, in GB (1e9 bytes).
 
-Owns reading the numbers; estimates of what a model or a run will need are made by those who ask.
+Owns reading the numbers, giving memory back, and telling whether an error means that there was none left; estimates of
+what a model or a run will need are made by those who ask.
 """
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import gc
 import os
 import sys
@@ -12,6 +15,11 @@ import sys
 import psutil
 
 GB = 1e9
+OUT_OF_MEMORY_WORDS = (
+    "can't allocate memory",
+    "out of memory",
+    "cannot allocate memory",
+)  # as torch and systems say it
 
 
 def process_memory_gb() -> float:
@@ -38,10 +46,29 @@ def used_memory_gb(device: str = "cpu") -> float:
 
 
 def release() -> None:
-    """Give memory that nothing refers to any more back to the system and the accelerator."""
+    """Give memory that nothing refers to any more back to the system and the accelerator.
+
+    glibc keeps what was freed in the middle of its heap, after a run often half of what it had needed, until it is told
+    to give it back (https://man7.org/linux/man-pages/man3/malloc_trim.3.html).
+    """
     gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
     if "torch" in sys.modules:
         import torch
 
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, says that memory could not be had, whoever noticed it."""
+    while error is not None:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+            return True
+        if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY_WORDS):
+            return True  # `torch.OutOfMemoryError` is one
+        error = error.__cause__ or error.__context__
+    return False

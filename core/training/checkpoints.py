@@ -3,36 +3,45 @@
 Owns their folders, manifests, random-generator state and rotation:
 
     checkpoints/step-000123/
-        adapter/            the adapter in peft's layout with its card, as chat applies it
+        adapter/            the adapter in its finished form with its card, as chat applies it; none of a whole model
+        learner.pt          what is trained, from which training goes on bit by bit
         spec.yaml           the resolved spec it was trained with
         optimizer.pt, scheduler.pt, rng_state.pth, trainer_state.json; scaler.pt under fp16
         manifest.json       written last: step, versions, hashes of data and of every file
 
-Optimizer, scheduler and generators are saved as tensors and plain values, so that `weights_only=True` reads them;
-the trainer reads them back under the names they have here.
+Learner, optimizer, scheduler and generators are saved as tensors and plain values, so that `weights_only=True` reads
+them; the trainer reads them back under the names they have here.
 Which step is saved when, and which one is best, is decided by the run.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import random
-import shutil
+import re
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from core.adapters.method_facts import METHODS
 from core.training.spec import write_spec
-from core.workspace import new_folder, read_json, write_json
+from core.workspace import new_folder, read_json, remove_folder, write_json
 
-ADAPTER = "adapter"  # the adapter's name in the twin, and its folder in a checkpoint
+if TYPE_CHECKING:
+    from core.training.learner import Learner
+
+ADAPTER = "adapter"
+LEARNER_FILE = "learner.pt"
 MANIFEST = "manifest.json"
+SEAL = "sha256"  # in a manifest: that of the rest of it
 SPEC_FILE = "spec.yaml"
 FORMAT_VERSION = 1
 KEPT_NEWEST = 2
 RngState = dict[str, Any]
+_NAME = re.compile(r"step-\d{6,}")
 
 
 @dataclass(frozen=True)
@@ -75,31 +84,30 @@ def write_checkpoint(folder: Path, trainer: Any, card: Any, origin: Origin) -> C
     Raises:
         OSError: nothing of it is left behind.
     """
-    import torch
-
-    from core.adapters.store import save_adapter
-
     target = folder / f"step-{trainer.step:06d}"
     if target.exists():
         return Checkpoint(trainer.step, target)
     with new_folder(target) as staging:
-        save_adapter(trainer.model, ADAPTER, staging / ADAPTER, card)
-        torch.save(trainer.optimizer.state_dict(), staging / "optimizer.pt")
-        torch.save(trainer.lr_scheduler.state_dict(), staging / "scheduler.pt")
-        torch.save(trainer.last_rng, staging / "rng_state.pth")
+        if METHODS[trainer.job.spec.method.method].makes == "adapter":
+            trainer.learner.save(staging / ADAPTER, card)
+        _save(trainer.learner.state(), staging / LEARNER_FILE)
+        _save(trainer.optimizer.state_dict(), staging / "optimizer.pt")
+        _save(trainer.lr_scheduler.state_dict(), staging / "scheduler.pt")
+        _save(trainer.last_rng, staging / "rng_state.pth")
         if trainer.accelerator.scaler is not None:
-            torch.save(trainer.accelerator.scaler.state_dict(), staging / "scaler.pt")
+            _save(trainer.accelerator.scaler.state_dict(), staging / "scaler.pt")
         write_spec(staging / SPEC_FILE, trainer.job.spec)
         trainer.state.save_to_json(str(staging / "trainer_state.json"))
         files = {file.relative_to(staging).as_posix(): _sha256(file) for file in _files(staging)}
         manifest = Manifest(trainer.step, origin.dataset_sha256, origin.base_fingerprint, library_versions(), files)
-        write_json(staging / MANIFEST, asdict(manifest))
+        values = asdict(manifest)
+        write_json(staging / MANIFEST, {**values, SEAL: _seal(values)})
     return Checkpoint(trainer.step, target)
 
 
 def list_checkpoints(folder: Path) -> list[Checkpoint]:
-    """Checkpoints that are complete by their manifest's presence, oldest step first; contents are not verified."""
-    found = [entry for entry in folder.glob("step-*") if (entry / MANIFEST).is_file()] if folder.is_dir() else []
+    """All checkpoints there are, oldest step first; contents are not verified."""
+    found = [entry for entry in folder.iterdir() if _NAME.fullmatch(entry.name)] if folder.is_dir() else []
     return sorted((Checkpoint(int(entry.name[5:]), entry) for entry in found), key=lambda each: each.step)
 
 
@@ -109,30 +117,31 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def read_manifest(checkpoint: Checkpoint) -> Manifest | None:
-    """The manifest where it and every file it names are whole; None otherwise."""
+    """The manifest where it and every file it names are as they were written, at this step; None otherwise."""
     try:
-        manifest = Manifest(**read_json(checkpoint.folder / MANIFEST))
+        values = read_json(checkpoint.folder / MANIFEST)
+        if values.pop(SEAL) != _seal(values):
+            return None
+        manifest = Manifest(**values)
         whole = all(_sha256(checkpoint.folder / name) == digest for name, digest in manifest.files.items())
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
-    return manifest if whole and manifest.files else None
+    known = (manifest.step, manifest.format_version) == (checkpoint.step, FORMAT_VERSION)
+    return manifest if known and whole and manifest.files else None
 
 
 def rotate(folder: Path, keep_steps: Collection[int]) -> None:
     """Remove checkpoints but the newest ones and those named."""
     for checkpoint in list_checkpoints(folder)[:-KEPT_NEWEST]:
         if checkpoint.step not in keep_steps:
-            shutil.rmtree(checkpoint.folder, ignore_errors=True)
+            remove_folder(checkpoint.folder)
 
 
-def load_adapter_weights(model: Any, checkpoint: Checkpoint) -> None:
-    """Put a checkpoint's adapter weights into the tree that trained them."""
-    from peft import set_peft_model_state_dict
-    from safetensors.torch import load_file
+def load_learner(learner: Learner, checkpoint: Checkpoint) -> None:
+    """Make a learner again what a checkpoint holds of it."""
+    import torch
 
-    weights = load_file(checkpoint.adapter / "adapter_model.safetensors")
-    outcome = set_peft_model_state_dict(model, weights, adapter_name=ADAPTER)
-    assert not outcome.unexpected_keys, "a checkpoint fits the tree it was saved from"
+    learner.load_state(torch.load(checkpoint.folder / LEARNER_FILE, map_location="cpu", weights_only=True))
 
 
 def rng_state() -> RngState:
@@ -162,8 +171,21 @@ def library_versions() -> dict[str, str]:
     return versions
 
 
+def _save(state: Any, path: Path) -> None:
+    """Through a file of Python's, so that a write that fails has its reason among the causes; torch alone hides it."""
+    import torch
+
+    with path.open("wb") as file:
+        torch.save(state, file)
+
+
 def _files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.rglob("*") if file.is_file())
+
+
+def _seal(values: dict[str, Any]) -> str:
+    """What shows that a manifest is as it was written."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(file: Path) -> str:

@@ -15,19 +15,39 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from core.adapters.card import Ancestor
+from core.adapters.method_facts import Makes
 from core.data.conversation import whole_text
 from core.errors import Place, Problem
 from core.training.plan import Plan
+from core.training.stopping import FinishReason
 
 Phase = Literal[
     "reading", "checking", "rendering", "planning", "preparing", "training", "evaluating", "sampling", "saving"
 ]
-StopReason = Literal["asked", "not_finite", "disk_full"]
+StopReason = Literal["asked", "not_finite", "disk_full", "cannot_write"]
+
+
+@dataclass(frozen=True)
+class RunQueued:
+    """The first event of a run that waits for its turn. `repeats` is the id of the run that it repeats; "" for none."""
+
+    run_id: str
+    name: str
+    base: str
+    dataset: str
+    method: str
+    started_by: str
+    queued_at: str
+    repeats: str = ""
 
 
 @dataclass(frozen=True)
 class RunStarted:
-    """The first event. `pid` and `process_started` say which process runs it; `started_at` is ISO 8601 in UTC."""
+    """The run begins. `pid` and `process_started` say which process runs it; `started_at` is ISO 8601 in UTC.
+
+    `lineage` are the adapters that it trains further, the nearest first.
+    """
 
     run_id: str
     name: str
@@ -37,6 +57,9 @@ class RunStarted:
     started_at: str
     pid: int
     process_started: float
+    method: str = "lora"
+    repeats: str = ""
+    lineage: tuple[Ancestor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,13 +105,17 @@ class StepDone:
 
 @dataclass(frozen=True)
 class EvalDone:
-    """The mean loss over all trained tokens of the validation rows; `best` says that no earlier one was lower."""
+    """The mean loss over all trained tokens of the validation rows; `best` says that no earlier evaluation was as good.
+
+    `accuracy` is the share of those tokens that the model itself would have chosen; older runs have none.
+    """
 
     step: int
     loss: float
     best: bool
     eval_s: float
     elapsed_s: float
+    accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -130,11 +157,17 @@ class StopAsked:
 
 @dataclass(frozen=True)
 class Finished:
-    """The run came to its end; `adapter` is the name in `loras/`, `step` that of the weights it holds."""
+    """The run came to its end; `adapter` is the name of what it made, `step` that of the weights it holds.
+
+    It `makes` an adapter in `loras/` or a model in `models/`. `reason` says whether all its steps were done or a rule
+    found that it had done enough before.
+    """
 
     adapter: str
     step: int
     elapsed_s: float
+    reason: FinishReason = "all_steps"
+    makes: Makes = "adapter"
 
 
 @dataclass(frozen=True)
@@ -149,6 +182,7 @@ class Stopped:
     step: int
     elapsed_s: float
     problems: tuple[Problem, ...] = ()
+    makes: Makes = "adapter"
 
 
 @dataclass(frozen=True)
@@ -161,7 +195,8 @@ class Failed:
 
 
 Event = (
-    RunStarted
+    RunQueued
+    | RunStarted
     | Resumed
     | PhaseStarted
     | Planned
@@ -203,6 +238,8 @@ def from_line(line: str) -> Event | None:
             values["plan"] = Plan.from_dict(values["plan"])
         if "problems" in values:
             values["problems"] = tuple(_problem(problem) for problem in values["problems"])
+        if "lineage" in values:
+            values["lineage"] = tuple(Ancestor(**each) for each in values["lineage"])
         event: Event = kind(**values)
     except (TypeError, KeyError) as error:
         raise ValueError(f"not a whole {kind.__name__}") from error

@@ -1,21 +1,28 @@
-"""What a run leaves in `loras/`: its adapter with its card, under a name that nobody else has.
+"""What a run leaves: an adapter in `loras/` or a model in `models/`, with its card, under a name that nobody else has.
 
-Owns that card and that name. An adapter that an earlier part of the same run left is replaced as a whole; anybody
-else's never is. Which weights are kept is the run's decision.
+Owns that card and that name. What an earlier part of the same run left is replaced as a whole; anybody else's never
+is. Which weights are kept is the run's decision.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from core.adapters.card import AdapterCard, AdapterMetrics, read_card
-from core.adapters.store import save_adapter
-from core.errors import WorkbenchError
-from core.models.loader import LoadedModel
-from core.training.checkpoints import ADAPTER
-from core.training.preparation import Preparation
-from core.workspace import Workspace, free_name, now
+from core.adapters.card import AdapterCard, AdapterMetrics, Ancestor, read_card
+from core.adapters.method_facts import METHODS
+from core.adapters.store import check_adapter_name
+from core.errors import Place, Problem, WorkbenchError, excerpt
+from core.models.catalog import list_models
+from core.settings import MethodSettings
+from core.workspace import Workspace, free_name, name_problem, now
+
+if TYPE_CHECKING:
+    from core.models.loader import LoadedModel
+    from core.training.learner import Learner
+    from core.training.preparation import Preparation
+    from core.training.stopping import Stopper
 
 FINAL_LOSS_STEPS = 10
 
@@ -25,12 +32,12 @@ def adapter_card(
     prepared: Preparation,
     model: LoadedModel,
     step: int,
-    losses: Mapping[int, float],
-    evals: Mapping[int, float],
+    figures: Stopper,
+    lineage: tuple[Ancestor, ...],
 ) -> AdapterCard:
-    """The card of a run's adapter as of a step; losses and validation losses by step."""
+    """The card of what a run makes as of a step of it; `figures` are those of the run."""
     spec = prepared.spec
-    recent = [loss for at, loss in losses.items() if step - FINAL_LOSS_STEPS < at <= step]
+    recent = [loss for at, loss in figures.losses.items() if step - FINAL_LOSS_STEPS < at <= step]
     return AdapterCard(
         name=spec.name,
         base_name=model.info.name,
@@ -40,30 +47,50 @@ def adapter_card(
         dataset=spec.dataset,
         dataset_sha256=spec.dataset_sha256,
         system_prompt=prepared.system_prompt,
-        rank=spec.method.rank,
+        method=spec.method.method,
+        rank=spec.method.rank if "rank" in METHODS[spec.method.method].settings else None,
+        settings=spec.method,
+        lineage=lineage,
         created=now(),
         metrics=AdapterMetrics(
             train_loss=sum(recent) / len(recent) if recent else None,
-            eval_loss=evals.get(step),
-            best_step=min(evals, key=lambda at: evals[at], default=None),
-            steps=max(losses, default=0),
+            eval_loss=figures.evals.get(step),
+            best_step=figures.best_step,
+            steps=max(figures.losses, default=0),
         ),
     )
 
 
-def keep_adapter(model: Any, workspace: Workspace, card: AdapterCard, earlier: str | None) -> str:
-    """Save a run's adapter and return the name it got; `earlier` is that of the one it left before it was resumed."""
-    name = earlier if earlier and _is_own(workspace, earlier, card) else card.name
-    own = _is_own(workspace, name, card)
-    if not own and (workspace.adapters / name).exists():  # it was free when the run began
-        name = free_name(workspace.adapters, name)
-    save_adapter(model, ADAPTER, workspace.adapters / name, card.model_copy(update={"name": name}), replace=own)
+def check_result_name(
+    workspace: Workspace, method: MethodSettings, name: str, promised: Collection[str] = ()
+) -> Problem | None:
+    """Why what a run of this method makes may not be called so, with a name that is free; None where it may.
+
+    `promised` are names of what is still being made.
+    """
+    if METHODS[method.method].makes == "adapter":
+        return check_adapter_name(workspace, name, promised)
+    problem = name_problem(name)
+    taken = {info.name.casefold() for info in list_models(workspace)} | {each.casefold() for each in promised}
+    if problem is None and name.casefold() in taken:
+        shown = {"name": excerpt(name), "suggestion": free_name(workspace.models, name, promised=taken)}
+        problem = Problem("M25_model_name_taken", Place(field="name"), shown)
+    return problem
+
+
+def keep_result(learner: Learner, workspace: Workspace, card: AdapterCard, earlier: str | None) -> str:
+    """Save what a run made and return the name it got; `earlier` is that of what it left before it was resumed."""
+    folder = workspace.models if METHODS[learner.method].makes == "model" else workspace.adapters
+    name = earlier if earlier and _is_own(folder / earlier, card) else card.name
+    own = _is_own(folder / name, card)
+    if not own and (folder / name).exists():  # it was free when the run began
+        name = free_name(folder, name)
+    learner.save(folder / name, card.model_copy(update={"name": name}), replace=own)
     return name
 
 
-def _is_own(workspace: Workspace, name: str, card: AdapterCard) -> bool:
-    """Whether the adapter of this name was made by the run of this card."""
-    folder = workspace.adapters / name
+def _is_own(folder: Path, card: AdapterCard) -> bool:
+    """Whether what is in this folder was made by the run of this card."""
     try:
         found = read_card(folder) if not folder.is_symlink() else None
     except WorkbenchError:

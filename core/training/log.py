@@ -77,7 +77,9 @@ def _end_lines(event: Event) -> list[LogLine]:
             key = "training.log.stop_asked_keep" if event.keep else "training.log.stop_asked_discard"
             return [LogLine(key, {}, event.elapsed_s)]
         case Finished():
-            return [LogLine("training.log.finished", {"name": event.adapter, "step": event.step}, event.elapsed_s)]
+            early = [LogLine(f"training.finish_reason.{event.reason}", {}, event.elapsed_s)]
+            end = LogLine("training.log.finished", {"name": event.adapter, "step": event.step}, event.elapsed_s)
+            return [*([] if event.reason == "all_steps" else early), end]
         case Stopped():
             kept = ("training.log.stopped_kept", {"name": event.adapter, "step": event.step})
             key, values = kept if event.adapter else ("training.log.stopped", {})

@@ -18,6 +18,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 NOT_TRAINED = -100
+MODEL_INPUTS = ("input_ids", "attention_mask", "position_ids")
 
 
 def trained_targets(labels: torch.Tensor) -> torch.Tensor:
@@ -30,21 +31,36 @@ def count_trained(labels: torch.Tensor) -> int:
     return int(trained_targets(labels).sum())
 
 
-def summed_loss(model: Any, batch: dict[str, torch.Tensor], head: Any) -> torch.Tensor:
+def summed_loss(model: Any, batch: dict[str, torch.Tensor], head: Any, smoothing: float = 0.0) -> torch.Tensor:
     """The sum of the trained tokens' cross-entropies, a scalar in fp32; divide by their number for the mean.
 
-    `head` is the model's `output_layer`; with None all logits are computed.
+    `head` is the model's `output_layer`; with None all logits are computed. `smoothing` is the share of certainty that
+    a target gives to all tokens of the vocabulary alike (https://arxiv.org/abs/1512.00567).
     """
+    logits, targets = _predictions(model, batch, head)
+    return cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
+
+
+def summed_loss_and_hits(model: Any, batch: dict[str, torch.Tensor], head: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """`summed_loss` without smoothing, and how many trained tokens are those the model itself would choose."""
+    logits, targets = _predictions(model, batch, head)
+    return cross_entropy(logits, targets, reduction="sum"), (logits.argmax(-1) == targets).sum()
+
+
+def _predictions(model: Any, batch: dict[str, torch.Tensor], head: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits in fp32 (N, vocabulary) and targets (N,) of the N trained tokens."""
     chosen = trained_targets(batch["labels"])
-    targets = batch["labels"][:, 1:][chosen]  # (N,)
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask") if name in batch}
+    targets = batch["labels"][:, 1:][chosen]
+    inputs: dict[str, Any] = {name: batch[name] for name in MODEL_INPUTS if name in batch}
+    if "position_ids" in batch:
+        inputs["use_cache"] = False  # with a cache, a model takes packed rows for one
     if head is None:
-        logits = model(**inputs).logits[:, :-1][chosen]
+        logits = model(**inputs).logits[:, _predicting(chosen)][chosen]
     else:
         with only_positions(head, chosen):
             logits = model(**inputs).logits.squeeze(0)
     assert len(logits) == len(targets), "one row of logits for each trained token"
-    return cross_entropy(logits.float(), targets, reduction="sum")
+    return logits.float(), targets
 
 
 def output_layer(model: Any) -> Any:
@@ -57,10 +73,15 @@ def only_positions(head: Any, chosen: torch.Tensor) -> Iterator[None]:
     """Within it, the output layer sees only the chosen positions: `chosen` (B, T − 1) → (1, N, hidden)."""
 
     def pick(module: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (args[0][:, :-1][chosen].unsqueeze(0), *args[1:])
+        return (args[0][:, _predicting(chosen)][chosen].unsqueeze(0), *args[1:])
 
     handle = head.register_forward_pre_hook(pick)
     try:
         yield
     finally:
         handle.remove()
+
+
+def _predicting(chosen: torch.Tensor) -> slice:
+    """Which hidden states `chosen` (B, T − 1) is about: virtual tokens may stand before the T of a row."""
+    return slice(-chosen.size(1) - 1, -1)

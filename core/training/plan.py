@@ -1,7 +1,8 @@
 """What a run will do, worked out before it starts: every automatic value with its reason, steps, forecast, warnings.
 
-Owns the rules of the defaults. Pure: it sees lengths and numbers, never files, tensors or the clock. It works in two
-steps, because rows must be left out and set aside for validation in between:
+Owns the rules of the defaults; those of the batch are in `batch_size`, warnings in `advice`. Pure: it sees lengths and
+numbers, never files, tensors or the clock. It works in two steps, because rows must be left out and set aside for
+validation in between:
 
     rows' lengths → `row_limit`, `validation_share` → rows left out, split → `plan` → `Plan.resolve(spec)`
 """
@@ -10,58 +11,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import field as dataclass_field
+from dataclasses import dataclass, replace
 from typing import Any
 
+from core.adapters.method_facts import METHODS
 from core.errors import Place, Problem, refusal
 from core.settings import TrainingSettings
-from core.training.estimate import Machine, MemoryEstimate, MicroBatch, ModelShape, estimate
+from core.training.advice import advice
+from core.training.batch_size import SHORTEST_ROW, USUAL_BLOCK, Batch, longest_in_memory, usual_block
+from core.training.decisions import Decision, Reason, RowCounts
+from core.training.estimate import Machine, MemoryEstimate, ModelShape
 from core.training.spec import RunSpec
 
 WANTED_STEPS = 40
 MIN_EPOCHS = 3
 MAX_EPOCHS = 20
 MIN_EVALUATIONS = 5
-MEMORY_SHARE = 0.7  # of the free memory; chat's key-value caches and the rest of the machine need some too
-SHORTEST_ROW = 8
-USUAL_BLOCK = 1024  # tokens of a block of documents where nobody chose
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why an automatic value is what it is: the setting, a key of the catalogue, and the values its text names."""
-
-    field: str
-    key: str
-    values: dict[str, Any] = dataclass_field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Decision:
-    """A value, and why it is that one; no reason where the spec itself names it."""
-
-    value: float
-    reason: Reason | None = None
-
-
-@dataclass(frozen=True)
-class RowCounts:
-    """The rows of a run as they were chosen: tokens and trained tokens of training rows, tokens of validation rows."""
-
-    max_length: Decision
-    validation_share: Decision
-    train_lengths: tuple[int, ...]
-    train_trained: tuple[int, ...]
-    validation_lengths: tuple[int, ...] = ()
-    left_out: int = 0  # rows over the maximum length that are skipped
-    cut: int = 0
-    rendered: int | None = None  # of a sample that stands for all of them; None where every row was rendered
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A run in numbers. `review_steps` are the steps after which it is evaluated and sample answers are made."""
+    """A run in numbers. `review_steps` are the steps after which it is evaluated and sample answers are made.
+
+    `blocks` is how many blocks the rows of an epoch are packed into, each a micro-batch; 0 where they are not packed.
+    """
 
     rows_train: int
     rows_validation: int
@@ -80,15 +53,20 @@ class Plan:
     validation_tokens: int
     validation_share: float
     alpha: float
+    learning_rate: float
+    checkpoint_every_s: float
     activation_checkpointing: bool
     threads: int
     estimate: MemoryEstimate
     reasons: tuple[Reason, ...] = ()
     warnings: tuple[Problem, ...] = ()
+    blocks: int = 0
 
     @property
     def batch_size(self) -> int:
-        """Rows an optimizer step learns from."""
+        """Rows an optimizer step learns from; on average, where they are packed."""
+        if self.blocks:
+            return max(1, round(self.rows_train / self.blocks * self.gradient_accumulation_steps))
         return self.micro_batch_size * self.gradient_accumulation_steps
 
     @property
@@ -99,10 +77,12 @@ class Plan:
         return next((reason for reason in self.reasons if reason.field == name), None)
 
     def resolve(self, spec: RunSpec) -> RunSpec:
-        """The spec with every automatic value filled in."""
+        """The spec with every automatic value filled in; epochs are left as they are where steps decide."""
         training = spec.training.model_copy(
             update={
-                "epochs": float(self.epochs),
+                "epochs": spec.training.epochs if spec.training.steps else float(self.epochs),
+                "learning_rate": self.learning_rate,
+                "checkpoint_every_s": self.checkpoint_every_s,
                 "max_length": self.max_length,
                 "micro_batch_size": self.micro_batch_size,
                 "gradient_accumulation_steps": self.gradient_accumulation_steps,
@@ -144,11 +124,14 @@ def row_limit(
     if wished is not None:
         return Decision(wished)
     longest = max(lengths, default=SHORTEST_ROW)
-    fits_memory = _longest_in_memory(spec, model, machine)
+    fits_memory = longest_in_memory(spec, model, machine)
     if documents:
         limit = min(max(longest, SHORTEST_ROW), USUAL_BLOCK, model.max_length or USUAL_BLOCK, fits_memory)
         return Decision(limit, Reason("max_length", "training.reason.max_length.blocks", {"tokens": limit}))
     limit = min(longest, model.max_length or longest, fits_memory)
+    if spec.training.packing and limit == longest:
+        block = min(usual_block(lengths), model.max_length or USUAL_BLOCK, fits_memory)
+        return Decision(block, Reason("max_length", "training.reason.max_length.packed", {"tokens": block}))
     if limit == longest:
         return Decision(limit, Reason("max_length", "training.reason.max_length.longest_row", {"tokens": limit}))
     over = sum(length > limit for length in lengths)
@@ -182,17 +165,16 @@ def plan(spec: RunSpec, rows: RowCounts, model: ModelShape, machine: Machine) ->
     count = len(rows.train_lengths)
     if not count:
         raise refusal("D30_no_rows_to_train")
-    batch = _Batch.choose(spec, rows, model, machine)
-    steps_per_epoch = math.ceil(math.ceil(count / batch.micro) / batch.accumulation)
+    batch = Batch.choose(spec, rows, model, machine)
+    steps_per_epoch = math.ceil((batch.blocks or math.ceil(count / batch.micro)) / batch.accumulation)
     epochs, epochs_reason = _epochs(spec.training, steps_per_epoch)
-    steps = _steps(epochs, steps_per_epoch)
+    steps = spec.training.steps or _steps(epochs, steps_per_epoch)
     reviews, reviews_reason = _reviews(spec.training, epochs, steps)
-    alpha_reason = Reason("alpha", "training.reason.alpha", {"rank": spec.method.rank})
-    threads_reason = Reason("threads", "training.reason.threads", {"threads": machine.threads})
-    reasons = [rows.max_length.reason, epochs_reason, rows.validation_share.reason, reviews_reason, *batch.reasons]
-    reasons += [alpha_reason if spec.method.alpha is None else None]
-    reasons += [threads_reason if spec.training.threads is None else None]
-    return Plan(
+    rate, rate_reason = _learning_rate(spec)
+    save_every_s, save_reason = _checkpoint_interval_s(spec)
+    reasons = [rows.max_length.reason, epochs_reason, rate_reason, rows.validation_share.reason, reviews_reason]
+    reasons += [*batch.reasons, save_reason, *_plain_reasons(spec, machine)]
+    made = Plan(
         rows_train=count,
         rows_validation=len(rows.validation_lengths),
         rows_left_out=rows.left_out,
@@ -203,108 +185,63 @@ def plan(spec: RunSpec, rows: RowCounts, model: ModelShape, machine: Machine) ->
         steps_per_epoch=steps_per_epoch,
         micro_batch_size=batch.micro,
         gradient_accumulation_steps=batch.accumulation,
-        warmup_steps=min(round(spec.training.warmup_share * steps), steps - 1),
+        warmup_steps=_warmup_steps(spec.training, steps),
         review_steps=reviews,
         tokens_per_epoch=sum(rows.train_lengths),
         trained_tokens_per_epoch=sum(rows.train_trained),
         validation_tokens=sum(rows.validation_lengths),
         validation_share=rows.validation_share.value,
         alpha=spec.method.alpha if spec.method.alpha is not None else 2.0 * spec.method.rank,
+        learning_rate=rate,
+        checkpoint_every_s=save_every_s,
         activation_checkpointing=batch.checkpointing,
         threads=spec.training.threads or machine.threads,
         estimate=batch.estimate,
         reasons=tuple(reason for reason in reasons if reason is not None),
-        warnings=tuple(_warnings(spec, rows, batch, machine, steps_per_epoch)),
+        blocks=batch.blocks,
     )
+    return replace(made, warnings=advice(spec, rows, made, model, machine))
 
 
-def usual_batch_size(rows: int) -> int:
-    """Rows an optimizer step learns from: 8 to 16, fewer where a pass over the rows would be less than four steps."""
-    if rows >= 32:
-        return 16 if rows >= 256 else 8
-    return 1 << (max(1, rows // 4).bit_length() - 1)
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """The batch of a run and how it was found."""
-
-    micro: int
-    accumulation: int
-    checkpointing: bool
-    estimate: MemoryEstimate
-    reasons: tuple[Reason, ...]
-
-    @classmethod
-    def choose(cls, spec: RunSpec, rows: RowCounts, model: ModelShape, machine: Machine) -> _Batch:
-        asked = spec.training
-        wanted = usual_batch_size(len(rows.train_lengths))
-        if asked.gradient_accumulation_steps is not None:
-            wanted = max(1, wanted // asked.gradient_accumulation_steps)
-        candidates = [asked.micro_batch_size] if asked.micro_batch_size is not None else _halvings(wanted)
-        switches = [asked.activation_checkpointing] if asked.activation_checkpointing is not None else [False, True]
-        room_gb = MEMORY_SHARE * machine.free_memory_gb
-        micro, switch, forecast = candidates[-1], switches[-1], None
-        for switch in switches:
-            for micro in candidates:
-                forecast = estimate(model, _largest(rows, micro), machine, switch)
-                if forecast.total_gb <= room_gb:
-                    break
-            else:
-                continue
-            break
-        assert forecast is not None, "there is at least one candidate"
-        accumulation = asked.gradient_accumulation_steps or max(1, math.ceil(wanted / micro))
-        reasons = _batch_reasons(asked, micro, accumulation, (switch, forecast, machine))
-        return cls(micro, accumulation, switch, forecast, reasons)
-
-
-def _halvings(size: int) -> list[int]:
-    """16 → 16, 8, 4, 2, 1."""
-    return [size] if size == 1 else [size, *_halvings(size // 2)]
-
-
-def _largest(rows: RowCounts, micro: int) -> MicroBatch:
-    """The heaviest micro-batch there can be: the longest rows together, as length grouping puts them."""
-    longest = sorted(zip(rows.train_lengths, rows.train_trained, strict=True), reverse=True)[:micro]
-    return MicroBatch(len(longest), longest[0][0], sum(trained for _, trained in longest))
-
-
-def _batch_reasons(
-    asked: TrainingSettings, micro: int, accumulation: int, found: tuple[bool, MemoryEstimate, Machine]
-) -> tuple[Reason, ...]:
-    checkpointing, forecast, machine = found
-    values = {
-        "micro": micro,
-        "accumulation": accumulation,
-        "batch": micro * accumulation,
-        "needed_gb": round(forecast.total_gb, 2),
-        "free_gb": round(machine.free_memory_gb, 1),
-    }
+def _plain_reasons(spec: RunSpec, machine: Machine) -> list[Reason]:
+    """Those of values that follow from one other."""
     reasons = []
-    if asked.micro_batch_size is None:
-        reasons.append(Reason("micro_batch_size", "training.reason.micro_batch_size", values))
-    if asked.gradient_accumulation_steps is None:
-        reasons.append(Reason("gradient_accumulation_steps", "training.reason.gradient_accumulation_steps", values))
-    if asked.activation_checkpointing is None:
-        needed = "needed" if checkpointing else "not_needed"
-        reasons.append(Reason("activation_checkpointing", f"training.reason.activation_checkpointing.{needed}", values))
-    return tuple(reasons)
+    if spec.method.alpha is None:
+        reasons.append(Reason("alpha", "training.reason.alpha", {"rank": spec.method.rank}))
+    if spec.training.threads is None:
+        reasons.append(Reason("threads", "training.reason.threads", {"threads": machine.threads}))
+    return reasons
 
 
-def _longest_in_memory(spec: RunSpec, model: ModelShape, machine: Machine) -> int:
-    """Tokens of the longest row that can be trained alone, in steps of a power of two."""
-    checkpointing = spec.training.activation_checkpointing is not False
-    length = 1 << 20
-    while length > SHORTEST_ROW:
-        forecast = estimate(model, MicroBatch(1, length, length), machine, checkpointing)
-        if forecast.total_gb <= MEMORY_SHARE * machine.free_memory_gb:
-            break
-        length //= 2
-    return length
+def _checkpoint_interval_s(spec: RunSpec) -> tuple[float, Reason | None]:
+    """Seconds of training between checkpoints: adapters are small; trained weights of the base are not."""
+    if spec.training.checkpoint_every_s is not None:
+        return spec.training.checkpoint_every_s, None
+    large = METHODS[spec.method.method].trains_base
+    seconds, why = (600.0, "large") if large else (60.0, "small")
+    values = {"seconds": round(seconds)}
+    return seconds, Reason("checkpoint_every_s", f"training.reason.checkpoint_every_s.{why}", values)
+
+
+def _learning_rate(spec: RunSpec) -> tuple[float, Reason | None]:
+    if spec.training.learning_rate is not None:
+        return spec.training.learning_rate, None
+    facts = METHODS[spec.method.method]
+    low, high = facts.usual_rates
+    values = {"rate": f"{facts.learning_rate:g}", "method": facts.name, "low": f"{low:g}", "high": f"{high:g}"}
+    return facts.learning_rate, Reason("learning_rate", "training.reason.learning_rate", values)
+
+
+def _warmup_steps(asked: TrainingSettings, steps: int) -> int:
+    """Steps of warm-up; the last step always has the whole rate."""
+    wished = asked.warmup_steps if asked.warmup_steps is not None else round(asked.warmup_share * steps)
+    return min(wished, steps - 1)
 
 
 def _epochs(asked: TrainingSettings, steps_per_epoch: int) -> tuple[float, Reason | None]:
+    if asked.steps is not None:
+        epochs = asked.steps / steps_per_epoch
+        return epochs, Reason("epochs", "training.reason.epochs.steps", {"epochs": f"{epochs:g}", "steps": asked.steps})
     if asked.epochs is not None:
         return asked.epochs, None
     wanted = round(WANTED_STEPS / steps_per_epoch)
@@ -333,25 +270,3 @@ def _reviews(asked: TrainingSettings, epochs: float, steps: int) -> tuple[tuple[
     if asked.evaluations is not None:
         return reviews, None
     return reviews, Reason("evaluations", "training.reason.evaluations", {"count": len(reviews)})
-
-
-def _warnings(spec: RunSpec, rows: RowCounts, batch: _Batch, machine: Machine, steps_per_epoch: int) -> list[Problem]:
-    count = len(rows.train_lengths)
-    warnings = []
-    if batch.micro * batch.accumulation > count:
-        values: dict[str, Any] = {
-            "batch": batch.micro * batch.accumulation,
-            "rows": count,
-            "per_epoch": steps_per_epoch,
-        }
-        warnings.append(Problem("H03_batch_over_rows", Place(field="micro_batch_size"), values, "warning"))
-    if (spec.training.validation_share or spec.training.validation_rows) and not rows.validation_lengths:
-        values = {"share": spec.training.validation_share, "rows": count}
-        warnings.append(Problem("D34_no_validation_rows", Place(field="validation_share"), values, "warning"))
-    if rows.rendered is not None:
-        values = {"rendered": rows.rendered, "rows": count + len(rows.validation_lengths)}
-        warnings.append(Problem("H10_plan_from_sample", values=values, severity="warning"))
-    if batch.estimate.total_gb > machine.free_memory_gb:
-        values = {"needed_gb": round(batch.estimate.total_gb, 1), "free_gb": round(machine.free_memory_gb, 1)}
-        warnings.append(Problem("H10_memory", Place(field="micro_batch_size"), values, "warning"))
-    return warnings

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from core.adapters.methods import checked_targets, trainable_parameters
-from core.adapters.store import check_adapter_name
+from core.adapters.method_facts import METHODS
+from core.adapters.methods import PROMPT_METHODS, method_problems
 from core.data.conversation import Example
 from core.data.datasets import DatasetInfo, find_dataset, read_card
 from core.data.library import DataLibrary
@@ -26,24 +26,31 @@ from core.data.report import DatasetReport, Resolve, report
 from core.data.splitting import default_validation_rows, split
 from core.errors import Place, Problem, WorkbenchError, refusal
 from core.models.loader import LoadedModel
-from core.models.memory import free_memory_gb
 from core.settings import LoadSettings
 from core.training.checkpoints import library_versions
-from core.training.estimate import Machine, ModelShape
-from core.training.plan import Decision, Plan, RowCounts, plan, row_limit, validation_share
+from core.training.decisions import Decision, RowCounts
+from core.training.keeping import check_result_name
+from core.training.lineage import starting_problems
+from core.training.optimizers import optimizer_problems
+from core.training.plan import Plan, plan, row_limit, validation_share
 from core.training.samples import SamplePrompt, typed_prompts, usual_prompts
+from core.training.sizing import disk_problems, machine_of, shape_of
 from core.training.spec import OtherData, RunSpec
+from core.training.token_cache import WORTH_KEEPING, TokenCache, cache_key
+from core.training.trackers import tracker_problems
 from core.workspace import Workspace
 
 PLANNED_WHOLE = 10_000_000  # characters of a data set up to which a plan on the page renders every row
 PLANNED_ROWS = 2000  # of a bigger one
+COMPARED_EXAMPLES = 50  # rendered a second time where prompts are trained too, to say what share they are
 
 
 @dataclass(frozen=True)
 class RenderedRows:
     """Examples set apart for training and for validation, and their rows as ids, whole.
 
-    `stands_for` is how many rows each of them stands for: 1, or more where only a sample was rendered.
+    `stands_for` is how many rows each of them stands for: 1, or more where only a sample was rendered. `prompt_share`
+    of the trained tokens are no answer.
     """
 
     train_examples: Sequence[Example]
@@ -52,6 +59,7 @@ class RenderedRows:
     validation: RenderedSet
     share: Decision
     stands_for: float = 1.0
+    prompt_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,11 @@ class Planner:
         self._last: tuple[object, DatasetReport, RenderedRows] | None = None
 
     def plan(self, spec: RunSpec, loaded: LoadedModel) -> Plan:
-        """The plan of a run that would start now; of a big data set, worked out from a sample of its rows.
+        """The plan of a run that would start now; see `prepare`."""
+        return self.prepare(spec, loaded).plan
+
+    def prepare(self, spec: RunSpec, loaded: LoadedModel) -> Preparation:
+        """A run that would start now; of a big data set, worked out from a sample of its rows.
 
         Raises:
             WorkbenchError: as the steps below.
@@ -91,9 +103,12 @@ class Planner:
             key = (training.validation_share, training.validation_rows, training.seed, loaded.fingerprint, rendering)
             if self._last is None or self._last[0] != key or self._last[1] is not data:
                 at_most = PLANNED_ROWS if data.characters > PLANNED_WHOLE else None
-                self._last = (key, data, render_rows(spec, data, loaded, at_most))
+                cache = TokenCache(self._workspace.token_cache)
+                self._last = (key, data, render_rows(spec, data, loaded, cache, at_most))
             rows = self._last[2]
-        return make_plan(spec, data, rows, loaded).plan
+        prepared = make_plan(spec, data, rows, loaded)
+        warnings = (*prepared.plan.warnings, *disk_problems(spec, self._workspace, loaded, "warning"))
+        return replace(prepared, plan=replace(prepared.plan, warnings=warnings))
 
 
 def read_data(spec: RunSpec, workspace: Workspace) -> DatasetReport:
@@ -139,18 +154,35 @@ def check_spec(
     The name of a run that `resumes` may be taken: perhaps by itself, and it is settled when the adapter is kept.
 
     Raises:
-        WorkbenchError: every problem found: the data's, A07, M14, M19, M25 or D42, H05, H06.
+        WorkbenchError: every problem found: the data's, A07, M14, M19, M25 or D42, H05, H06, H09, H12, H13, H14.
     """
     problems = [*data.errors, *(each for each in base_problems(spec, loaded) if each.severity == "error")]
-    name_problem = None if resumes else check_adapter_name(workspace, spec.name)
+    name_problem = None if resumes else check_result_name(workspace, spec.method, spec.name)
     problems += [name_problem] if name_problem else []
+    problems += [] if resumes else starting_problems(spec, workspace)
     problems += [Problem("M14_training_refused", each.place, each.values) for each in _damage(loaded.problems)]
-    try:
-        checked_targets(spec.method, loaded.model)
-    except WorkbenchError as error:
-        problems += error.problems
+    problems += method_problems(spec.method, loaded.model, loaded.precision.precision)
+    problems += [] if problems else disk_problems(spec, workspace, loaded, "error")
+    problems += optimizer_problems(spec.training.optimizer, loaded.precision.device)
+    problems += [*_packing_problems(spec, loaded), *tracker_problems(spec.training.trackers)]
+    if spec.training.activation_checkpointing and not METHODS[spec.method.method].can_checkpoint:
+        problems.append(Problem("H12_checkpointing_with_prefix", Place(field="activation_checkpointing")))
     if problems:
         raise WorkbenchError(problems, len(problems) - len(data.errors) + data.error_count)
+
+
+def _packing_problems(spec: RunSpec, loaded: LoadedModel) -> list[Problem]:
+    """Why rows cannot be packed: virtual tokens before each row, or a model that would let rows see each other."""
+    if not spec.training.packing:
+        return []
+    if spec.method.method in PROMPT_METHODS:
+        key = "H12_packing_with_virtual_tokens"
+    elif not loaded.keeps_rows_apart:
+        key = "H12_packing_not_on_model"
+    else:
+        return []
+    values = {"method": spec.method.method, "name": loaded.info.name, "suggested": False}
+    return [Problem(key, Place(field="packing"), values)]
 
 
 def base_problems(spec: RunSpec, loaded: LoadedModel) -> list[Problem]:
@@ -171,8 +203,12 @@ def base_problems(spec: RunSpec, loaded: LoadedModel) -> list[Problem]:
     return [Problem("M19_other_weights_in_spec", Place(field="base_fingerprint"), values, "warning")]
 
 
-def render_rows(spec: RunSpec, data: DatasetReport, loaded: LoadedModel, at_most: int | None = None) -> RenderedRows:
+def render_rows(
+    spec: RunSpec, data: DatasetReport, loaded: LoadedModel, cache: TokenCache, at_most: int | None = None
+) -> RenderedRows:
     """Set validation examples apart and turn every example into ids and labels; with `at_most`, only so many.
+
+    What the `cache` holds of a large data set is not rendered again.
 
     Raises:
         WorkbenchError: the rows the template refuses, unless bad rows are to be skipped; D27 where there are none.
@@ -187,18 +223,29 @@ def render_rows(spec: RunSpec, data: DatasetReport, loaded: LoadedModel, at_most
     if at_most is not None and count > at_most:
         stands_for = count / at_most
         train, validation = _evenly(train, stands_for), _evenly(validation, stands_for)
-    rows = RenderedRows(
-        train,
-        validation,
-        render_all(loaded.tokenizer, train, options=spec.data),
-        render_all(loaded.tokenizer, validation, options=spec.data),
-        share,
-        stands_for,
-    )
+
+    def render(examples: Sequence[Example]) -> RenderedSet:
+        if data.characters < WORTH_KEEPING:
+            return render_all(loaded.tokenizer, examples, options=spec.data)
+        key = cache_key(loaded.tokenizer, examples, spec.data)
+        return cache.rendered(key, lambda: render_all(loaded.tokenizer, examples, options=spec.data))
+
+    prompts = _prompt_share(spec.data, train, loaded) if spec.data.train_prompt else 0.0
+    rows = RenderedRows(train, validation, render(train), render(validation), share, stands_for, prompts)
     errors = (*rows.train.errors, *rows.validation.errors)
     if errors and not spec.data.skip_bad_rows:
         raise WorkbenchError(errors)
     return rows
+
+
+def _prompt_share(options: DataOptions, examples: Sequence[Example], loaded: LoadedModel) -> float:
+    """What share of the trained tokens is no answer, where prompts are trained too; from a sample."""
+    some = _evenly(examples, max(1.0, len(examples) / COMPARED_EXAMPLES))
+    answers_alone = options.model_copy(update={"train_prompt": False})
+    both, answers = (
+        sum(render_all(loaded.tokenizer, some, options=each).trained_tokens) for each in (options, answers_alone)
+    )
+    return 1 - answers / both if both else 0.0
 
 
 def _evenly(examples: Sequence[Example], step: float) -> list[Example]:
@@ -212,10 +259,13 @@ def make_plan(spec: RunSpec, data: DatasetReport, rows: RenderedRows, loaded: Lo
     Raises:
         WorkbenchError: D30, H04, H07.
     """
-    machine, shape = machine_of(loaded), _shape_of(spec, loaded)
+    machine, shape = machine_of(loaded), shape_of(spec, loaded)
     lengths = [*rows.train.lengths, *rows.validation.lengths]
     limit = row_limit(spec, lengths, shape, machine, _are_documents(rows.train_examples))
-    train = _fitted(rows.train, limit, spec)
+    try:
+        train = _fitted(rows.train, limit, spec)
+    except WorkbenchError as error:
+        raise _nothing_left(error, spec, (data, rows, loaded)) from error
     validation = _fitted(rows.validation, limit, spec, may_be_empty=True)
     before, after = (rows.train, rows.validation), (train, validation)
     left_out = sum(map(_conversations, before)) - sum(map(_conversations, after))
@@ -228,12 +278,17 @@ def make_plan(spec: RunSpec, data: DatasetReport, rows: RenderedRows, loaded: Lo
         left_out=round(left_out * rows.stands_for),
         cut=round((len(train.cut) + len(validation.cut)) * rows.stands_for),
         rendered=len(train.rows) + len(validation.rows) if rows.stands_for > 1 else None,
+        longest=max(lengths, default=0),
+        trained_lost=_trained_lost(rows.train, train),
+        prompt_share=rows.prompt_share,
     )
     chosen = plan(spec, counts, shape, machine)
     chosen = replace(chosen, warnings=(*chosen.warnings, *_said_once(after)))
     resolved = chosen.resolve(spec).model_copy(
         update={
             "base_fingerprint": loaded.fingerprint,
+            "tokenizer_sha256": loaded.tokenizer_sha256,
+            "device": loaded.precision.device,
             "dataset_sha256": data.info.sha256,
             "other_data": {
                 each.info.name: OtherData(sha256=each.info.sha256, data=each.options) for each in data.others
@@ -248,31 +303,34 @@ def make_plan(spec: RunSpec, data: DatasetReport, rows: RenderedRows, loaded: Lo
     return Preparation(resolved, chosen, train.rows, validation.rows, prompts, data.system_prompt)
 
 
+def _nothing_left(
+    error: WorkbenchError, spec: RunSpec, found: tuple[DatasetReport, RenderedRows, LoadedModel]
+) -> WorkbenchError:
+    """That no row is short enough, with the length that would do and what else would be warned of then."""
+    if spec.training.max_length is None:
+        return error
+    training = spec.training.model_copy(update={"max_length": None})
+    usual = make_plan(spec.model_copy(update={"training": training}), *found).plan
+    place = Place(field="max_length")
+    shorts = [
+        replace(each, place=place, values={**each.values, "suggested": usual.max_length}) for each in error.problems
+    ]
+    return WorkbenchError([*shorts, *usual.warnings])
+
+
+def _trained_lost(whole: RenderedSet, fit: RenderedSet) -> float:
+    """The share of the conversations' trained tokens that is lost with the rows that were left out or cut."""
+    before, after = (sum(each.trained_tokens[: _conversations(each)]) for each in (whole, fit))
+    return 1 - after / before if before else 0.0
+
+
 def _as_many(numbers: Sequence[int], stands_for: float) -> tuple[int, ...]:
     """The numbers, each standing for so many: repeated until there are as many as there would be."""
     return tuple(numbers) if stands_for == 1 else tuple(np.resize(numbers, round(len(numbers) * stands_for)).tolist())
 
 
-def machine_of(loaded: LoadedModel) -> Machine:
-    """The machine as a run on this model would find it now."""
-    import torch
-
-    return Machine(
-        device=loaded.precision.device,
-        free_memory_gb=free_memory_gb(loaded.precision.device),
-        threads=torch.get_num_threads(),
-        compute_bytes=4 if loaded.precision.compute == "fp32" else 2,
-    )
-
-
 def _data_changed(info: DatasetInfo, expected: str, found: str) -> WorkbenchError:
     return refusal("D45_data_changed", Place(file=info.name), expected=expected[:12], found=found[:12])
-
-
-def _shape_of(spec: RunSpec, loaded: LoadedModel) -> ModelShape:
-    info = loaded.info
-    trained = trainable_parameters(spec.method, loaded.model)
-    return ModelShape(info.hidden_size, info.layers, info.vocab_size, info.max_length, trained)
 
 
 def _fitted(rendered: RenderedSet, limit: Decision, spec: RunSpec, *, may_be_empty: bool = False) -> RenderedSet:

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from core.adapters.card import Ancestor
+from core.adapters.method_facts import Makes
 from core.errors import Problem
 from core.training.events import (
     EvalDone,
@@ -22,6 +24,7 @@ from core.training.events import (
     PhaseStarted,
     Planned,
     Resumed,
+    RunQueued,
     RunStarted,
     SampleDone,
     Saved,
@@ -32,6 +35,7 @@ from core.training.events import (
 )
 from core.training.log import LogLine, log_lines
 from core.training.plan import Plan
+from core.training.stopping import FinishReason
 
 RECENT_STEPS = 30
 PAUSE_FACTOR = 5  # a step slower than this many times the usual one was a pause (a closed lid), not training
@@ -71,7 +75,9 @@ class Snapshot:
     """All that is known of a run after `version` events.
 
     Series are (step, value) pairs, oldest first. `checkpoint_step` is the newest one on disk; `kept_step` that of the
-    weights in `adapter`. `eta_s` is None while nothing can be said; sample answers are not part of it.
+    weights in `adapter`. `eta_s` is None while nothing can be said; sample answers are not part of it. `repeats` is the
+    id of the run that it repeats, `lineage` the adapters that it trains further, the nearest first; `started_at` of a
+    run that waits is when it was queued.
     """
 
     status: Status = Status.QUEUED
@@ -80,6 +86,9 @@ class Snapshot:
     name: str = ""
     base: str = ""
     dataset: str = ""
+    method: str = ""
+    repeats: str = ""
+    lineage: tuple[Ancestor, ...] = ()
     started_by: str = ""
     started_at: str = ""
     pid: int | None = None
@@ -96,6 +105,7 @@ class Snapshot:
     memory_gb: float | None = None
     losses: tuple[tuple[int, float], ...] = ()
     evals: tuple[tuple[int, float], ...] = ()
+    accuracies: tuple[tuple[int, float], ...] = ()
     learning_rates: tuple[tuple[int, float], ...] = ()
     grad_norms: tuple[tuple[int, float], ...] = ()
     samples: tuple[Sample, ...] = ()
@@ -104,8 +114,10 @@ class Snapshot:
     best_loss: float | None = None
     checkpoint_step: int | None = None
     adapter: str | None = None
+    makes: Makes = "adapter"
     kept_step: int | None = None
     stop_reason: StopReason | None = None
+    finish_reason: FinishReason | None = None
     keep_asked: bool | None = None
     problems: tuple[Problem, ...] = ()
     reference: str = ""
@@ -154,11 +166,11 @@ class Progress:
             self._go_back_to(event.step)
         if not isinstance(event, StepDone):
             self._log.extend(log_lines(event))
-        if not isinstance(event, RunStarted):
+        if not isinstance(event, RunQueued | RunStarted):
             self._now = replace(self._now, elapsed_s=event.elapsed_s)
 
     def snapshot(self) -> Snapshot:
-        best = min(self._evals, key=lambda done: done.loss, default=None)
+        best = next((done for done in reversed(self._evals) if done.best), None)
         last = self._steps[-1] if self._steps else None
         newest = self._steps[self._new_from :] or self._steps  # right after resuming, the earlier speed has to do
         seconds_per_token = _seconds_per_token(newest[-RECENT_STEPS:])
@@ -172,6 +184,7 @@ class Progress:
             learning_rates=tuple((done.step, done.learning_rate) for done in self._steps),
             grad_norms=tuple((done.step, done.grad_norm) for done in self._steps if done.grad_norm is not None),
             evals=tuple((done.step, done.loss) for done in self._evals if done.loss is not None),
+            accuracies=tuple((done.step, done.accuracy) for done in self._evals if done.accuracy is not None),
             samples=tuple(self._samples),
             log=tuple(self._log),
             best_step=best.step if best else None,
@@ -206,7 +219,7 @@ class Progress:
 def _after(now: Snapshot, event: Event) -> Snapshot:
     """The snapshot after an event that is not one of a series."""
     match event:
-        case RunStarted() | Resumed():
+        case RunQueued() | RunStarted() | Resumed():
             return _begun(now, event)
         case PhaseStarted():
             trains = event.phase == "training" and now.status == Status.PREPARING
@@ -221,17 +234,26 @@ def _after(now: Snapshot, event: Event) -> Snapshot:
     return _ended(now, event)
 
 
-def _begun(now: Snapshot, event: RunStarted | Resumed) -> Snapshot:
+def _begun(now: Snapshot, event: RunQueued | RunStarted | Resumed) -> Snapshot:
+    if isinstance(event, RunQueued | RunStarted):
+        now = replace(
+            now,
+            run_id=event.run_id,
+            name=event.name,
+            base=event.base,
+            dataset=event.dataset,
+            method=event.method,
+            repeats=event.repeats,
+            started_by=event.started_by,
+        )
     match event:
+        case RunQueued():
+            return replace(now, started_at=event.queued_at)
         case RunStarted():
             return replace(
                 now,
                 status=Status.PREPARING if now.status == Status.QUEUED else now.status,  # a stop may come first
-                run_id=event.run_id,
-                name=event.name,
-                base=event.base,
-                dataset=event.dataset,
-                started_by=event.started_by,
+                lineage=event.lineage,
                 started_at=event.started_at,
                 pid=event.pid,
                 process_started=event.process_started,
@@ -254,7 +276,9 @@ def _begun(now: Snapshot, event: RunStarted | Resumed) -> Snapshot:
 def _ended(now: Snapshot, event: Event) -> Snapshot:
     match event:
         case Finished():
-            return replace(now, status=Status.FINISHED, phase=None, adapter=event.adapter, kept_step=event.step)
+            return replace(
+                now, status=Status.FINISHED, phase=None, adapter=event.adapter, makes=event.makes, kept_step=event.step
+            )
         case Stopped():
             discarded = event.reason == "asked" and now.keep_asked is False
             return replace(
@@ -262,6 +286,7 @@ def _ended(now: Snapshot, event: Event) -> Snapshot:
                 status=Status.STOPPED,
                 phase=None,
                 adapter=event.adapter or now.adapter,  # what was kept before the run was resumed is still there
+                makes=event.makes,
                 kept_step=event.step if event.adapter else now.kept_step,
                 checkpoint_step=None if discarded else now.checkpoint_step,
                 stop_reason=event.reason,

@@ -17,19 +17,24 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from core.adapters.card import Ancestor
 from core.data.datasets import find_dataset
-from core.errors import Place, Problem, excerpt
+from core.errors import Place, Problem, WorkbenchError, excerpt
 from core.training.checkpoints import SPEC_FILE, Checkpoint, library_versions, list_checkpoints, read_manifest
 from core.training.events import Resumed
+from core.training.lineage import starting_problems
 from core.training.preparation import base_problems
 from core.training.progress import Snapshot
 from core.training.spec import OtherData, RunSpec, read_spec
-from core.workspace import Workspace, now
+from core.workspace import Workspace, free_name, now
 
 if TYPE_CHECKING:
     from core.models.loader import LoadedModel
 
-NOT_SETTINGS = ("name", "base", "base_fingerprint", "dataset_sha256", "other_data", "load", "versions")
+NOT_SETTINGS = (
+    *("name", "base", "base_fingerprint", "tokenizer_sha256", "dataset_sha256", "other_data"),
+    *("load", "device", "versions"),
+)
 
 
 @dataclass(frozen=True)
@@ -48,12 +53,24 @@ class Resumption:
     elapsed_s: float = 0.0
     losses: dict[int, float] = field(default_factory=dict)
     evals: dict[int, float] = field(default_factory=dict)
+    accuracies: dict[int, float] = field(default_factory=dict)
     sampled: frozenset[int] = frozenset()
     adapter: str | None = None
+    lineage: tuple[Ancestor, ...] = ()
 
     @property
     def step(self) -> int:
         return self.checkpoint.step if self.checkpoint else 0
+
+    def check_accepted(self, accept_changes: bool) -> None:
+        """Refuse what has changed, unless that is accepted and the run can go on with it.
+
+        Raises:
+            WorkbenchError: the differences that stand in the way.
+        """
+        against = [each for each in self.differences if each.severity == "error" or not accept_changes]
+        if against:
+            raise WorkbenchError(against)
 
 
 def find_resumption(
@@ -74,25 +91,30 @@ def find_resumption(
         damaged.append(each.folder.name)
     recorded = _recorded(spec, checkpoint)
     current = _as_found(spec, workspace, model)
+    differences = [*_differences(recorded, current, model)]
+    if checkpoint is None:  # it begins again with the adapter that it trains further
+        differences += starting_problems(spec, workspace)
     step = checkpoint.step if checkpoint else 0
     return Resumption(
         spec=current,
         checkpoint=checkpoint,
         damaged=tuple(damaged),
-        differences=tuple(_differences(recorded, current, model)),
+        differences=tuple(differences),
         elapsed_s=snapshot.elapsed_s,
         losses={at: loss for at, loss in snapshot.losses if at <= step},
         evals={at: loss for at, loss in snapshot.evals if at <= step},
+        accuracies={at: accuracy for at, accuracy in snapshot.accuracies if at <= step},
         sampled=frozenset(sample.step for sample in snapshot.samples if sample.step <= step),
         adapter=snapshot.adapter,
+        lineage=snapshot.lineage,
     )
 
 
 def clear_the_way(folder: Path, step: int) -> None:
-    """Remove checkpoints after a step, which will be saved again, and what a killed process left half-written."""
+    """Put damaged checkpoints after a step aside, for it will be saved again; remove what a killed process left."""
     for newer in (each for each in list_checkpoints(folder) if each.step > step):
-        shutil.rmtree(newer.folder)
-    for unfinished in folder.glob(".step-*.tmp"):
+        newer.folder.rename(folder / free_name(folder, f"damaged-{newer.folder.name}"))
+    for unfinished in folder.glob(".step-*"):
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
@@ -125,6 +147,7 @@ def _as_found(spec: RunSpec, workspace: Workspace, model: LoadedModel | None) ->
     }
     if model:
         found["base_fingerprint"] = model.fingerprint
+        found |= {"tokenizer_sha256": model.tokenizer_sha256, "device": model.precision.device}
     return spec.model_copy(update=found)
 
 
@@ -160,6 +183,11 @@ def _changed_base(recorded: RunSpec, model: LoadedModel) -> Iterator[Problem]:
     before, now = recorded.load.precision, model.precision.precision
     if before not in ("auto", now):
         yield Problem("A22_precision_changed", values={"before": before, "now": now}, severity="warning")
+    if recorded.tokenizer_sha256 not in (None, model.tokenizer_sha256):
+        yield Problem("A22_tokenizer_changed", severity="warning")
+    if recorded.device not in (None, model.precision.device):
+        values = {"before": recorded.device, "now": model.precision.device}
+        yield Problem("A22_device_changed", values=values, severity="warning")
 
 
 def _changed_settings(recorded: RunSpec, current: RunSpec) -> Iterator[Problem]:

@@ -1,7 +1,7 @@
 """The runs of a data directory: at most one going on, on a thread of this process, and all that were there before.
 
 Owns the background thread, who started what, stopping and deleting. What a run does is `run`'s business, what past ones
-have come to is `history`'s.
+have come to is `history`'s, which one begins next is the desk's.
 """
 
 from __future__ import annotations
@@ -9,16 +9,21 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from core.errors import Place, Problem, WorkbenchError, refusal
+from core.errors import Place, WorkbenchError, refusal
 from core.models.memory import release
-from core.training.events import END_EVENTS, Event, EventLog, Logged, StopAsked, read_events
+from core.training.admission import check_beforehand
+from core.training.checkpoints import SPEC_FILE
+from core.training.events import END_EVENTS, Event, EventLog, Failed, Logged, RunQueued, StopAsked, read_events
 from core.training.history import EVENTS_FILE, RunHistory, RunSummary
+from core.training.lineage import pinned_start
 from core.training.progress import Progress, Snapshot, Status
-from core.training.spec import RunSpec, read_spec
-from core.workspace import Workspace
+from core.training.queue import Entry
+from core.training.spec import RunSpec, write_spec
+from core.workspace import Workspace, now, remove_folder
 
 if TYPE_CHECKING:
     from core.models.loader import LoadedModel
@@ -36,6 +41,7 @@ class _Active:
     run_id: str
     name: str
     started_by: str
+    repeats: str
     stop: StopSignal
     log: EventLog
     progress: Progress = field(default_factory=Progress)
@@ -45,33 +51,89 @@ class _Active:
 class Runner:
     """Starts, resumes, stops, shows and forgets runs. Its methods may be called from any thread."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        after_a_run: Callable[[Snapshot], None] = lambda ended: None,
+        before_a_run: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`after_a_run` is called with the id of each run that has ended, once the next one may begin.
+
+        `before_a_run` is called by each run before it does anything; it waits for whatever must not go on beside it.
+        """
         self._workspace = workspace
+        self._before_a_run = before_a_run
+        self._after_a_run = after_a_run
         self._lock = threading.RLock()
+        self._left = threading.Condition(self._lock)  # told when a run lets go of everything
         self._active: _Active | None = None
-        self._thread: threading.Thread | None = None  # of the last run; it outlives `_active` by a moment
         self._history = RunHistory(workspace)
 
-    def start(self, spec: RunSpec, model: LoadedModel, started_by: str = "") -> str:
-        """Begin a run on the loaded model and return its id at once.
+    def start(
+        self,
+        spec: RunSpec,
+        model: LoadedModel,
+        started_by: str = "",
+        repeats: str = "",
+        promised: Collection[str] = (),
+    ) -> str:
+        """Begin a run on the loaded model and return its id at once; `repeats` is the id of the run that it repeats.
+
+        `promised` are names of adapters that are still being made.
 
         Raises:
-            WorkbenchError: A01 where a run is going on; what can be said of the spec without reading the data.
+            WorkbenchError: A01 where a run is going on; as `check_beforehand`.
         """
-        from core.training.endings import StopSignal
-
-        self.settle()
         with self._lock:
-            self._refuse_a_second()
-            self._check(spec, model)
+            self.settle()
+            self.refuse_a_second()
+            check_beforehand(spec, self._workspace, model, promised)
+            spec = pinned_start(spec, self._workspace)
             folder = self._history.new_folder()
-            active = _Active(folder.name, spec.name, started_by, StopSignal(), EventLog(folder / EVENTS_FILE))
             try:
-                self._begin(active, spec, model)
+                write_spec(folder / SPEC_FILE, spec)  # before it says anything: it can be resumed from then on
+                self._begin(self._new(folder.name, spec.name, started_by, repeats), spec, model)
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
-        return active.run_id
+        return folder.name
+
+    def prepare(self, spec: RunSpec, started_by: str = "", repeats: str = "") -> str:
+        """Make the folder of a run that begins later, and return its id."""
+        folder = self._history.new_folder()
+        try:
+            write_spec(folder / SPEC_FILE, spec)
+            what = (folder.name, spec.name, spec.base, spec.dataset, spec.method.method)
+            EventLog(folder / EVENTS_FILE).append(RunQueued(*what, started_by, now(), repeats))
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return folder.name
+
+    def begin(self, run_id: str, model: LoadedModel) -> None:
+        """Begin a run that was prepared; what speaks against it by now is how it ends.
+
+        Raises:
+            WorkbenchError: A01 where a run is going on, A30 where there is no such run; H01 for a damaged spec.
+        """
+        with self._lock:
+            self.settle()
+            self.refuse_a_second()
+            spec, seen = self.spec(run_id), self.snapshot(run_id)
+            active = self._new(run_id, spec.name, seen.started_by, seen.repeats)
+            self._begin(self._as_before(active), spec, model)
+
+    def fail(self, run_id: str, error: WorkbenchError) -> None:
+        """Write down why a run that was to begin could not."""
+        elapsed_s = self.snapshot(run_id).elapsed_s
+        EventLog(self._history.folder(run_id) / EVENTS_FILE).append(Failed(error.problems, "", elapsed_s))
+
+    def can_wait(self, entry: Entry) -> bool:
+        """Whether a run is there that can begin later: one that was prepared and has not begun, or is to go on."""
+        try:
+            return entry.resumes or self.snapshot(entry.run_id).pid is None
+        except WorkbenchError:
+            return False
 
     def resumption(self, run_id: str, model: LoadedModel | None) -> Resumption:
         """From where a run that ended early would go on, and what has changed since; nothing is started.
@@ -98,20 +160,15 @@ class Runner:
             WorkbenchError: as `resumption`; what has changed since, unless that is accepted and it can go on; A01
                 where another run is going on.
         """
-        from core.training.endings import StopSignal
         from core.training.resume import resumed_event
 
-        self.settle()
-        found = self.resumption(run_id, model)
         with self._lock:
-            self._refuse_a_second()
-            against = [each for each in found.differences if each.severity == "error" or not accept_changes]
-            if against:
-                raise WorkbenchError(against)
-            log = EventLog(self._history.folder(run_id) / EVENTS_FILE)
-            active = _Active(run_id, found.spec.name, self.snapshot(run_id).started_by, StopSignal(), log)
-            for event in read_events(log.path).events:
-                active.progress.add(event)
+            self.settle()
+            found = self.resumption(run_id, model)
+            self.refuse_a_second()
+            found.check_accepted(accept_changes)
+            seen = self.snapshot(run_id)
+            active = self._as_before(self._new(run_id, found.spec.name, seen.started_by, seen.repeats))
             self._emit(active, resumed_event(found))
             self._begin(active, found.spec, model, found)
 
@@ -137,6 +194,10 @@ class Runner:
         active = self._active
         return active.run_id if active and not active.ended else None
 
+    def busy(self) -> bool:
+        """Whether a run is going on, or has ended and not yet let go of the model."""
+        return self._active is not None
+
     def active_name(self) -> str | None:
         """The name that the adapter of the run that is going on will have."""
         active = self._active
@@ -144,18 +205,13 @@ class Runner:
 
     def settle(self) -> None:
         """Wait the moment that a run which has said how it ended still takes to let go of the model and its folder."""
-        with self._lock:
-            leaving = self._thread if self._active is not None and self._active.ended else None
-        if leaving is not None:
-            leaving.join()
+        with self._left:
+            self._left.wait_for(lambda: self._active is None or not self._active.ended)
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until no run is going on; False where the time ran out before."""
-        thread = self._thread
-        if thread is None:
-            return True
-        thread.join(timeout_s)
-        return not thread.is_alive()
+        with self._left:
+            return self._left.wait_for(lambda: self._active is None, timeout_s)
 
     def close(self, timeout_s: float = 10.0) -> bool:
         """Stop what is going on, keeping it, and wait for it."""
@@ -186,7 +242,7 @@ class Runner:
                 logger.warning("run %s cannot be read", run_id, exc_info=True)
             else:
                 if snapshot.version or run_id == self.active():  # an empty folder is no run
-                    found.append(RunSummary.of(snapshot))
+                    found.append(RunSummary.of(snapshot, self._history.size(run_id)))
         return found
 
     def spec(self, run_id: str) -> RunSpec:
@@ -195,7 +251,15 @@ class Runner:
         Raises:
             WorkbenchError: A30 where there is no such run; A03, H01 where its spec is missing or damaged.
         """
-        return read_spec(self._history.folder(run_id) / "spec.yaml")
+        return self._history.spec(run_id)
+
+    def size(self, run_id: str) -> int:
+        """Bytes of a run's folder.
+
+        Raises:
+            WorkbenchError: A30 where there is no such run.
+        """
+        return self._history.size(run_id)
 
     def latest_checkpoint(self, run_id: str) -> Checkpoint | None:
         """The newest whole checkpoint of a run, for chatting with the adapter that is being trained."""
@@ -209,17 +273,34 @@ class Runner:
         Raises:
             WorkbenchError: A04 while it runs, A30 where there is no such run.
         """
-        self.settle()
         with self._lock:
+            self.settle()
             folder = self._history.folder(run_id)
             if self.snapshot(run_id).status.active:
                 raise refusal("A04_run_going_on", Place(file=run_id), name=self.snapshot(run_id).name)
-            shutil.rmtree(folder)
+            remove_folder(folder)
             self._history.forget(run_id)
 
-    def _refuse_a_second(self) -> None:
+    def refuse_a_second(self) -> None:
+        """Refuse to begin a run.
+
+        Raises:
+            WorkbenchError: A01 where one is going on.
+        """
         if self._active is not None:
             raise refusal("A01_run_going_on", name=self._active.name)
+
+    def _new(self, run_id: str, name: str, started_by: str, repeats: str) -> _Active:
+        from core.training.endings import StopSignal
+
+        log = EventLog(self._history.folder(run_id) / EVENTS_FILE)
+        return _Active(run_id, name, started_by, repeats, StopSignal(), log)
+
+    def _as_before(self, active: _Active) -> _Active:
+        """A run with all that its history says."""
+        for event in read_events(active.log.path).events:
+            active.progress.add(event)
+        return active
 
     def _begin(self, active: _Active, spec: RunSpec, model: LoadedModel, resumption: Resumption | None = None) -> None:
         """Let the thread of a run begin; where it cannot, no run is going on."""
@@ -232,37 +313,32 @@ class Runner:
         except BaseException:
             self._active = None
             raise
-        self._thread = thread
-
-    def _check(self, spec: RunSpec, model: LoadedModel) -> None:
-        from core.adapters.store import check_adapter_name
-        from core.data.datasets import find_dataset
-        from core.training.preparation import base_problems
-
-        problems: list[Problem] = [each for each in base_problems(spec, model) if each.severity == "error"]
-        name_problem = check_adapter_name(self._workspace, spec.name)
-        problems += [name_problem] if name_problem else []
-        try:
-            find_dataset(self._workspace, spec.dataset)
-        except WorkbenchError as error:
-            problems += error.problems
-        if problems:
-            raise WorkbenchError(problems)
 
     def _work(self, active: _Active, spec: RunSpec, model: LoadedModel, resumption: Resumption | None) -> None:
         """The thread's whole life. Whatever happens, the next run can start afterwards."""
         try:
-            from core.training.run import RunContext, run_training
-
-            folder = self._history.folder(active.run_id)
-            context = RunContext(self._workspace, model, active.run_id, folder, active.started_by)
-            run_training(spec, context, lambda event: self._emit(active, event), active.stop, resumption)
+            self._train(active, spec, model, resumption)
         except Exception:
             logger.exception("run %s could not say how it ended", active.run_id)
+            if active.ended:
+                self._history.keep(active.run_id, active.progress.snapshot())
         finally:
-            with self._lock:
-                self._active = None
             release()
+            with self._left:
+                self._active = None
+                self._left.notify_all()
+        try:
+            self._after_a_run(active.progress.snapshot())
+        except Exception:
+            logger.exception("after run %s the next one could not begin", active.run_id)
+
+    def _train(self, active: _Active, spec: RunSpec, model: LoadedModel, resumption: Resumption | None) -> None:
+        from core.training.run import RunContext, run_training
+
+        self._before_a_run()
+        folder = self._history.folder(active.run_id)
+        context = RunContext(self._workspace, model, active.run_id, folder, active.started_by, active.repeats)
+        run_training(spec, context, lambda event: self._emit(active, event), active.stop, resumption)
 
     def _emit(self, active: _Active, event: Event) -> None:
         """What happened is shown first and then written, so that a full disk does not hide it."""

@@ -14,6 +14,7 @@ from core.data.conversation import Example, Message
 from core.data.rendering import end_of_turn_ids, render_prompt
 from core.models.generation import GenerationRequest, decode
 from core.models.loader import LoadedModel
+from core.models.prefix import Prefix
 from core.settings import SamplingSettings
 from core.training.spec import MAX_SAMPLE_PROMPTS
 
@@ -64,14 +65,21 @@ def usual_prompts(tokenizer: Any, examples: Sequence[Example]) -> tuple[SamplePr
 
 
 def answer_all(
-    tree: Any, loaded: LoadedModel, prompts: Sequence[SamplePrompt], stop_asked: Callable[[], bool]
+    tree: Any,
+    loaded: LoadedModel,
+    prompts: Sequence[SamplePrompt],
+    stop_asked: Callable[[], bool],
+    prefix: Prefix | None = None,
+    most_tokens: int | None = None,
 ) -> list[SampleAnswer]:
-    """Answer every prompt in one batch. The tree's train mode comes back.
+    """Answer every prompt in one batch, perhaps after virtual tokens. The tree's train mode comes back.
+
+    An answer has at most `SAMPLE_TOKENS`, or `most_tokens` where that is given.
 
     `tree` is a bare model, perhaps with adapter layers in it, all rows of which use the same weights: cheaper than the
     rows of chat, each of which may choose its adapter.
     """
-    sampling = SamplingSettings(do_sample=False, max_new_tokens=SAMPLE_TOKENS)
+    sampling = SamplingSettings(do_sample=False, max_new_tokens=most_tokens or SAMPLE_TOKENS)
     requests = [GenerationRequest(prompt.input_ids, sampling) for prompt in prompts]
     ends = loaded.eos_ids | set(end_of_turn_ids(loaded.tokenizer))
     ids: list[list[int]] = [[] for _ in prompts]
@@ -79,7 +87,7 @@ def answer_all(
     training = tree.training
     tree.eval()
     try:
-        for tokens in decode(tree, ends, loaded.pad_id, requests, lambda row: stop_asked()):
+        for tokens in decode(tree, ends, loaded.pad_id, requests, lambda row: stop_asked(), prefix):
             for token in tokens:
                 ids[token.row] += [token.token_id] if token.token_id is not None else []
                 finished[token.row] = token.finished or finished[token.row]

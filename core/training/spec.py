@@ -20,6 +20,13 @@ from core.workspace import write_bytes
 MAX_SAMPLE_PROMPTS = 3
 
 
+class StartingAdapter(Settings):
+    """The adapter that a run trains further: its name in `loras/` and the hash of its weights as the run found them."""
+
+    adapter: str
+    sha256: str | None = None
+
+
 class OtherData(Settings):
     """Another data set that the recipe uses (mixed in, or for validation), as the run found it."""
 
@@ -30,13 +37,15 @@ class OtherData(Settings):
 class RunSpec(Settings):
     """What a run is made of. `base` and `dataset` are names in the registries, never paths.
 
-    A hash that is given must match what is found; one that is not is filled in by the run. `versions` says what wrote
-    the file and decides nothing.
+    A hash that is given must match what is found; one that is not is filled in by the run. `tokenizer_sha256` (with the
+    chat template), `device` and `versions` say what the file was written with: they decide nothing, and resuming
+    compares them.
     """
 
     name: str
     base: str
     base_fingerprint: str | None = None
+    tokenizer_sha256: str | None = None
     dataset: str
     dataset_sha256: str | None = None
     data: DataOptions = DataOptions()
@@ -44,7 +53,9 @@ class RunSpec(Settings):
     load: LoadSettings = LoadSettings()
     method: MethodSettings = MethodSettings()
     training: TrainingSettings = TrainingSettings()
+    start_from: StartingAdapter | None = None
     sample_prompts: Annotated[tuple[str, ...], Field(max_length=MAX_SAMPLE_PROMPTS)] = ()
+    device: str | None = None
     versions: dict[str, str] = Field(default_factory=dict)
 
     @property
@@ -62,14 +73,24 @@ def read_spec(path: Path) -> RunSpec:
     """The spec in a YAML file.
 
     Raises:
-        WorkbenchError: A03 where there is no such file; H01 where it is too large, is no YAML mapping, uses anchors,
-            or has unknown keys or values that are not allowed (all of them at once).
+        WorkbenchError: A03 where there is no such file; else as `spec_from_yaml`.
     """
-    if not path.is_file():
-        raise refusal("A03_no_spec_file", Place(file=str(path)), name=excerpt(path.name))
-    with path.open("rb") as file:
-        content = file.read(MAX_BYTES + 1)
-    return RunSpec.checked(read_mapping(content, path.name))
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise refusal("A03_no_spec_file", Place(file=excerpt(path)), name=excerpt(path.name)) from error
+    return spec_from_yaml(content, path.name)
+
+
+def spec_from_yaml(content: bytes, file_name: str) -> RunSpec:
+    """The spec in a YAML text, named as errors should name it.
+
+    Raises:
+        WorkbenchError: H01 where it is too large, is no YAML mapping, uses anchors, or has unknown keys or values that
+            are not allowed (all of them at once).
+    """
+    return RunSpec.checked(read_mapping(content, file_name))
 
 
 def write_spec(path: Path, spec: RunSpec) -> None:

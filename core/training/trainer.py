@@ -2,35 +2,43 @@
 
 Owns what is different from `Trainer`: batches come in an order that is f(seed, epoch); the loss is the mean over the
 trained tokens of a whole optimizer step; a step that is not finite never reaches the weights; evaluation and saving are
-handed to a `Watcher`; stopping takes effect within the current micro-batch. It writes no file and emits no event.
+handed to a `Watcher`, who also says when the run has done enough; stopping takes effect within the current micro-batch.
+What is trained is a `Learner`'s business. It writes no file and emits no event.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
-from core.data.batching import epoch_order, pad_batch
+from core.data.batching import pad_batch
 from core.data.rendering import Rendered
-from core.training.checkpoints import Checkpoint, RngState, load_adapter_weights, rng_state
-from core.training.loss import count_trained, output_layer, summed_loss
+from core.training.checkpoints import Checkpoint, RngState, load_learner, rng_state
+from core.training.learner import Learner
+from core.training.loss import count_trained, output_layer, summed_loss, summed_loss_and_hits
+from core.training.micro_batches import MicroBatches
+from core.training.noise import noisy_embeddings
+from core.training.optimizers import make_optimizer, schedule
 from core.training.plan import Plan
 from core.training.spec import RunSpec
-
-SCHEDULERS = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+from core.training.trackers import ELSEWHERE
 
 
 class TrainingStoppedError(Exception):
     """Somebody asked to stop; the weights are those of the last whole optimizer step."""
+
+
+class _EnoughError(Exception):
+    """The run was resumed where it had done enough already."""
 
 
 class NotFiniteError(Exception):
@@ -74,12 +82,13 @@ class Watcher(Protocol):
 
     def stop_asked(self) -> bool: ...
     def step_done(self, figures: StepFigures) -> None: ...
-    def review(self, trainer: AdapterTrainer) -> None: ...  # of what this step has been given already, nothing
+    def review(self, trainer: AdapterTrainer) -> dict[str, float]: ...  # of what this step was given already, nothing
+    def enough(self) -> bool: ...
     def save(self, trainer: AdapterTrainer) -> None: ...
 
 
 class AdapterTrainer(Trainer):
-    """Trains the adapter of a twin. `train()` returns when all steps are done or a stop came between two steps.
+    """Trains a learner. `train()` returns when all steps are done, they are enough, or a stop came between two steps.
 
     Raises (from `train`):
         TrainingStoppedError: a stop came within a step, or during evaluation.
@@ -88,24 +97,31 @@ class AdapterTrainer(Trainer):
 
     loss_is_scaled_for_ga = True  # `compute_loss` divides by the tokens of the whole step
 
-    def __init__(self, model: Any, job: TrainingJob, watcher: Watcher) -> None:
+    def __init__(self, learner: Learner, job: TrainingJob, watcher: Watcher) -> None:
+        self.learner = learner
         self.job = job
         self.watcher = watcher
         self.last_rng: RngState = {}
-        self._head = output_layer(model)
+        self._head = output_layer(learner.model)
+        self._micro_batches = MicroBatches.of(job.train, job.plan, job.spec.training, job.pad_id)
         self._step_tokens = 0
         self._step_lines: list[int] = []
         self.control = TrainerControl()
         self._pace = _Pace(self)
-        super().__init__(model=model, args=_arguments(job), train_dataset=job.train, callbacks=[self._pace])
+        super().__init__(
+            model=learner.model, args=_arguments(job), train_dataset=self._micro_batches.data, callbacks=[self._pace]
+        )
         self.remove_callback(PrinterCallback)
 
     def go_through(self, checkpoint: Checkpoint | None) -> None:
         """Train to the end: from the start, or after the step of a checkpoint with the very state it holds."""
+        noise = noisy_embeddings(self.model, self.job.spec.training.neftune_alpha)
         if checkpoint is None:
-            self.train()
+            with noise:
+                self.train()
         elif checkpoint.step < self.job.plan.steps:
-            self.train(resume_from_checkpoint=str(checkpoint.folder))
+            with noise, suppress(_EnoughError):
+                self.train(resume_from_checkpoint=str(checkpoint.folder))
         else:
             self._load_from_checkpoint(str(checkpoint.folder))
             self.state = TrainerState.load_from_json(str(checkpoint.folder / TRAINER_STATE_NAME))
@@ -117,52 +133,68 @@ class AdapterTrainer(Trainer):
 
     def get_train_dataloader(self) -> Any:
         """Micro-batches in the order of `epoch_order`; the process-wide random generator is not drawn from."""
-        plan, seed = self.job.plan, self.job.spec.training.seed
         loader = DataLoader(
-            self.job.train,
-            batch_size=plan.micro_batch_size,
-            sampler=_EpochSampler([len(row.input_ids) for row in self.job.train], plan.micro_batch_size, seed),
-            collate_fn=self._collate,
-            generator=torch.Generator().manual_seed(seed),
+            self._micro_batches.data,
+            batch_size=self._micro_batches.size,
+            sampler=self._micro_batches.sampler,
+            collate_fn=self._micro_batches.collate,
+            generator=torch.Generator().manual_seed(self.job.spec.training.seed),
         )
         return self.accelerator.prepare(loader)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        asked, rate = self.job.spec.training, self.job.plan.learning_rate
+        self.optimizer = make_optimizer(asked, self.learner.parameter_groups(rate, asked.weight_decay), rate)
+        return self.optimizer
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
         """This micro-batch's share of the mean over the trained tokens of the whole step.
 
-        Processes average their gradients, so each counts its share as many times as there are processes.
+        Processes average their gradients, so each counts its share as many times as there are processes. What a method
+        adds to the loss reaches the gradient alone, once a step: curves of all methods show the same thing.
         """
-        assert not return_outputs, "evaluation has its own way: `validation_loss`"
-        return summed_loss(model, inputs, self._head) * self.accelerator.num_processes / num_items_in_batch
+        assert not return_outputs, "evaluation has its own way: `validation`"
+        with self.learner.compute():
+            loss = summed_loss(model, inputs, self._head, self.job.spec.training.label_smoothing)
+        loss = loss * self.accelerator.num_processes / num_items_in_batch
+        penalty = self.learner.penalty()
+        if penalty is not None:
+            loss = loss + (penalty - penalty.detach()) / self.current_gradient_accumulation_steps
+        return loss
 
-    def validation_loss(self) -> float:
-        """The mean loss over all trained tokens of the validation rows, each token counted once.
+    def validation(self) -> tuple[float, float]:
+        """The mean loss over all trained tokens of the validation rows, and the share that the model would choose.
+
+        Each token counts once, without label smoothing.
 
         Raises:
             TrainingStoppedError: a stop came meanwhile.
         """
         rows = sorted(self.job.validation, key=lambda row: len(row.input_ids))
         size = self.job.plan.micro_batch_size
-        total, count = 0.0, 0
+        total, hits, count = 0.0, 0, 0
         self.model.eval()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), self.learner.compute():
                 for start in range(0, len(rows), size):
                     if self.watcher.stop_asked():
                         raise TrainingStoppedError
                     batch = self._prepare_inputs(pad_batch(rows[start : start + size], self.job.pad_id))
-                    total += float(summed_loss(self.model, batch, self._head))
+                    loss, hit = summed_loss_and_hits(self.model, batch, self._head)
+                    total, hits = total + float(loss), hits + int(hit)
                     count += count_trained(batch["labels"])
         finally:
             self.model.train()
-        return total / count
+        return total / count, hits / count
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        self.watcher.review(self)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, {})
-        return {}
+        figures = self.watcher.review(self)
+        if figures:
+            self.log(figures)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, figures)
+        return figures
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Hand a step's figures on. The state's own history stays empty: events are the record."""
@@ -184,7 +216,7 @@ class AdapterTrainer(Trainer):
         return 0  # counting them walks over every parameter at every micro-batch, and nothing shows them
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        load_adapter_weights(self.model, Checkpoint(0, Path(resume_from_checkpoint)))
+        load_learner(self.learner, Checkpoint(0, Path(resume_from_checkpoint)))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         self.watcher.save(self)
@@ -202,6 +234,15 @@ class AdapterTrainer(Trainer):
             count = self.accelerator.gather(count).sum()
         return count
 
+    def check_finite(self) -> None:
+        """Refuse weights that are not finite: a step whose gradients are finite can still make them.
+
+        Raises:
+            NotFiniteError: with the rows of the last step.
+        """
+        if not all(bool(torch.isfinite(each).all()) for each in self.model.parameters() if each.requires_grad):
+            raise NotFiniteError(self.step, sorted(self._step_lines))
+
     def _clip_grad_norm(self, model: Any) -> torch.Tensor:
         """Clip, and refuse a step that is not finite before it reaches the weights.
 
@@ -213,25 +254,6 @@ class AdapterTrainer(Trainer):
             raise NotFiniteError(self.step + 1, sorted(self._step_lines))
         return norm
 
-    def _collate(self, rows: list[Rendered]) -> dict[str, torch.Tensor]:
-        return {**pad_batch(rows, self.job.pad_id), "lines": torch.tensor([row.line for row in rows])}
-
-
-class _EpochSampler(Sampler[int]):
-    """Row numbers in the order of the epoch that `set_epoch` named."""
-
-    def __init__(self, lengths: list[int], batch_rows: int, seed: int) -> None:
-        self._lengths, self._batch_rows, self._seed, self._epoch = lengths, batch_rows, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self._lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(epoch_order(self._lengths, self._batch_rows, self._seed, self._epoch))
-
 
 class _Pace(TrainerCallback):
     """When to evaluate, save and stop; how long steps take."""
@@ -239,7 +261,7 @@ class _Pace(TrainerCallback):
     def __init__(self, trainer: AdapterTrainer) -> None:
         self._trainer = trainer
         self._plan = trainer.job.plan
-        self._save_every_s = trainer.job.spec.training.checkpoint_every_s
+        self._save_every_s = trainer.job.plan.checkpoint_every_s
         self._step_began = self._last_saved = time.monotonic()
         self.step_s = 0.0
 
@@ -247,8 +269,12 @@ class _Pace(TrainerCallback):
         self._last_saved = time.monotonic()
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if state.global_step in self._plan.review_steps:  # resumed where the run ended before or amid a review
-            self._trainer.watcher.review(self._trainer)
+        """A run may be resumed where it ended before or amid a review, and where it had done enough."""
+        watcher = self._trainer.watcher
+        if state.global_step in self._plan.review_steps:
+            watcher.review(self._trainer)
+        if watcher.enough():
+            raise _EnoughError
 
     def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._step_began = time.monotonic()
@@ -256,6 +282,9 @@ class _Pace(TrainerCallback):
     def on_substep_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self._trainer.watcher.stop_asked():
             raise TrainingStoppedError
+
+    def on_optimizer_step(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._trainer.learner.on_step(state.global_step + 1)
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         now = time.monotonic()
@@ -269,18 +298,24 @@ class _Pace(TrainerCallback):
         epoch_ends = state.global_step % self._plan.steps_per_epoch == 0
         control.should_save = control.should_evaluate or epoch_ends or now - self._last_saved >= self._save_every_s
 
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """After a step's figures are known, and again after those of its evaluation."""
+        if self._trainer.watcher.enough():
+            control.should_training_stop = control.should_save = control.should_evaluate = True
+
 
 def _arguments(job: TrainingJob) -> TrainingArguments:
     asked, plan = job.spec.training, job.plan
+    scheduler, scheduler_values = schedule(asked.scheduler, plan.warmup_steps, plan.steps)
     arguments = TrainingArguments(
         output_dir=str(job.folder),
         max_steps=plan.steps,
-        per_device_train_batch_size=plan.micro_batch_size,
+        per_device_train_batch_size=1 if plan.blocks else plan.micro_batch_size,
         gradient_accumulation_steps=plan.gradient_accumulation_steps,
-        learning_rate=asked.learning_rate,
-        lr_scheduler_type=SCHEDULERS[asked.scheduler],
+        learning_rate=plan.learning_rate,
+        lr_scheduler_type=scheduler,
+        lr_scheduler_kwargs=scheduler_values,
         warmup_steps=plan.warmup_steps,
-        weight_decay=asked.weight_decay,
         max_grad_norm=asked.max_grad_norm,
         seed=asked.seed,
         fp16=job.fp16,
@@ -291,7 +326,7 @@ def _arguments(job: TrainingJob) -> TrainingArguments:
         logging_nan_inf_filter=False,
         save_strategy="no",
         eval_strategy="no",
-        report_to="none",
+        report_to=[name for name in asked.trackers if name in ELSEWHERE] or "none",
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=False,

@@ -22,7 +22,7 @@ NOT_PROBLEMS = {"more", "place"}  # the words around every error
 CODE = re.compile(r"(?:[DMHA]\d\d|BUG)_[a-z0-9_]+")
 
 # Texts that are the same in both languages. `*` stands for a part of a key; the end of the key is compared.
-SAME_IN_CHINESE = ("*.language.*", "*.precision.choice.*", "*.formats.*", "*_example")
+SAME_IN_CHINESE = ("*.language.*", "*.precision.choice.*", "*.formats.*", "*_example", "methods.*.name")
 PROPER_NAMES = {"LoRA", "LoRA Workbench", "English", "Hugging Face", "ModelScope", "GGUF"}
 PROPER_NAMES |= {"Top-k", "Top-p", "Min-p", "Alpha", "Dropout", "JSON"}
 UNFILLED = re.compile(r"(?<!\{)\{[a-z_]+\}(?!\})")  # {name}, not the {{name}} of a data file

@@ -91,7 +91,7 @@ def test_the_name_of_the_run_in_progress_is_taken(
     from tests.core.adapters.building import save_random_adapter
 
     save_random_adapter(tiny_model, workbench.workspace.adapters / "old", seed=1)
-    monkeypatch.setattr(workbench.runner, "active_name", lambda: "Colors")
+    monkeypatch.setattr(workbench.runs, "promised_names", lambda: ["Colors"])
     problem = workbench.check_adapter_name("colors")
     assert problem is not None and problem.key == "M25_name_taken" and problem.values["suggestion"] == "colors-2"
     with pytest.raises(WorkbenchError) as caught:
@@ -184,12 +184,11 @@ def test_rows_are_shown_as_the_model_sees_them_or_as_words_without_one(workbench
 
 def test_a_data_set_that_a_run_reads_is_not_deleted(workbench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = RunSpec.checked({"name": "a", "base": "tiny", "dataset": "x", "data": {"validation_dataset": "rows.jsonl"}})
-    monkeypatch.setattr(workbench.runner, "active", lambda: "run-1")
-    monkeypatch.setattr(workbench.runner, "spec", lambda run_id: spec)
-    monkeypatch.setattr(workbench, "snapshot", lambda run_id: type("Run", (), {"name": "a"}))
+    monkeypatch.setattr(workbench.runs, "active", lambda: "run-1")
+    monkeypatch.setattr(workbench.runs, "spec", lambda run_id: spec)
     with pytest.raises(WorkbenchError, match="A04"):
         workbench.delete_dataset("rows.jsonl")
-    monkeypatch.setattr(workbench.runner, "active", lambda: None)
+    monkeypatch.setattr(workbench.runs, "active", lambda: None)
     workbench.delete_dataset("rows.jsonl")
     assert workbench.data.list() == []
 
@@ -204,5 +203,5 @@ def test_a_spec_for_other_data_is_not_planned(workbench: Workbench) -> None:
 
 def test_an_unknown_run_cannot_be_deleted(workbench: Workbench) -> None:
     with pytest.raises(WorkbenchError) as caught:
-        workbench.delete_run("../loras")
+        workbench.runs.delete("../loras")
     assert caught.value.key == "A30_no_such_run"

@@ -21,6 +21,7 @@ from core.workspace import (
     name_problem,
     new_folder,
     read_json,
+    remove_folder,
     suggested_name,
     write_bytes,
     write_json,
@@ -316,6 +317,27 @@ def test_a_replacement_that_fails_leaves_the_old_folder(tmp_path: Path, monkeypa
         (folder / "new").write_text("new")
     assert [entry.name for entry in tmp_path.iterdir()] == ["made"]
     assert [entry.name for entry in (tmp_path / "made").iterdir()] == ["old"]
+
+
+def test_a_new_folder_clears_away_what_a_killed_process_left_of_it(tmp_path: Path) -> None:
+    gone, other = tmp_path / ".a b.99999999-1.tmp", tmp_path / f".a b.{os.getpid()}-1.tmp"
+    for left in (gone, other):
+        (left / "deep").mkdir(parents=True)
+    with new_folder(tmp_path / "a b"):
+        pass
+    assert not gone.exists()
+    assert other.exists(), "a thread of a process that lives may be filling it"
+
+
+def test_a_folder_that_is_removed_is_out_of_sight_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run" / "deep").mkdir(parents=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", lambda *args, **kwargs: None)  # interrupted
+        remove_folder(tmp_path / "run")
+    assert [entry.name for entry in tmp_path.iterdir()] == [".run.deleted"]
+    (tmp_path / "run").mkdir()
+    remove_folder(tmp_path / "run")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_new_folder_never_replaces_one_that_has_content(tmp_path: Path) -> None:

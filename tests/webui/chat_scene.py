@@ -107,7 +107,11 @@ class SceneWorkbench:
     def remove_adapter(self, name: str) -> None:
         self.applied_names.remove(name)
 
-    def active_run(self) -> str | None:
+    @property
+    def runs(self) -> SceneWorkbench:
+        return self
+
+    def active(self) -> str | None:
         return "r1" if self.run and self.run.status.active else None
 
     def snapshot(self, run_id: str) -> Any:

@@ -1,7 +1,7 @@
 """Every event of the real page: private, guarded, and answering whatever a browser could send with the error contract.
 
-The page is built over a real workbench with the tiny model, an adapter, a data set and a conversation. Handlers are
-found on the page, so one that is added later is tested without being named here.
+The page is built over a real workbench with the tiny model, an adapter, a data set, runs and a conversation. Handlers
+are found on the page, so one that is added later is tested without being named here.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from core.settings import LoadSettings
 from core.workbench import Workbench
 from core.workspace import Workspace
 from tests.core.adapters.building import save_random_adapter
+from tests.webui.test_run_history import write_run
 from webui import notices, sampling_form
 from webui.page import build_page
 
@@ -40,6 +41,7 @@ BAD = [None, float("nan"), True, "", "../../x", "x" * 10_000, ["../x", 5], {"a":
 # any value (`notices.language_of`).
 UNGUARDED = {"_wire_language.<locals>.<lambda>"}
 KEPT_FILES = ("rows.jsonl",)
+RUNS = ("run-1", "run-2")
 YIELDS = 3  # of an answer: then the browser goes away, which cancels it
 GOOD = {
     "model-name": "tiny",
@@ -54,6 +56,8 @@ GOOD = {
     "preview-line": 2,
     "data-new-name": "../x",
     "run-name": "first",
+    "run-choice": "run-1",
+    "compare-runs": ["run-1", "run-2"],
     "chat-columns": ["", "judge"],
     "chat-message": "Hello",
     "chat-title": "Foxes",
@@ -124,6 +128,9 @@ class Scene:
         kept = self.conversation.model_dump_json(indent=1).encode()
         if not file.exists() or file.read_bytes() != kept:
             file.write_bytes(kept)
+        for run_id in RUNS:
+            if not (self.workbench.workspace.runs / run_id).exists():
+                write_run(self.workbench.workspace, run_id)
         if self.workbench.model_status() is None:
             self.workbench.load_model("tiny", LoadSettings(precision="fp32"))
 
@@ -163,6 +170,8 @@ def scene(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     shutil.copytree(tiny_model_dir, workspace.models / "tiny")
     save_random_adapter(AutoModelForCausalLM.from_pretrained(tiny_model_dir), workspace.adapters / "judge", 1)
     write_rows(workspace.datasets)
+    for run_id in RUNS:
+        write_run(workspace, run_id)
     with Workbench(workspace) as workbench, _nothing_goes_out():
         page = asyncio.run(_built(workbench))
         said = talk.add_turn(workbench.conversations.new(model="tiny"), "Hello")
@@ -266,7 +275,7 @@ def test_what_a_browser_kept_may_be_anything(scene: Scene, bad: Any) -> None:
 @pytest.mark.parametrize("data", [None, [], "x", {}, {"row_value": [["x"]]}, {"index": [0, "x"], "row_value": []}])
 def test_event_data_may_be_anything(scene: Scene, data: Any) -> None:
     handlers = [handler for handler in scene.handlers() if handler.event]
-    assert len(handlers) == 5  # two tables, the edited message, buttons of problems and of rows
+    assert len(handlers) == 12  # two tables, the edited message, nine that buttons and marks inside HTML call
     for handler in handlers:
         values = scene.values(handler)
         assert scene.bugs_of(handler, [values[0], gr.EventData(None, data), *values[1:]]) == []

@@ -13,7 +13,8 @@ import pytest
 
 from core.data.statistics import TokenTable
 from core.i18n import LANGUAGES, Language, text
-from webui.statistics_views import MAXIMUM, REST, TRAINED, WORDS, figure, role_figure, summary
+from webui.plotting import WORDS
+from webui.statistics_views import MAXIMUM, REST, TRAINED, figure, role_figure, summary
 
 HOSTILE = "<img src=x onerror=alert(1)>.jsonl"
 LENGTHS = (100, 200, 300, 1000)

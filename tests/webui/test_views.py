@@ -11,18 +11,19 @@ import pytest
 from core.adapters.card import AdapterCard
 from core.adapters.store import AdapterInfo
 from core.errors import Place, Problem, refusal
-from core.i18n import LANGUAGES, Language
+from core.i18n import LANGUAGES, Language, text
 from core.models.catalog import ModelInfo
 from core.models.downloads import DownloadStatus
 from core.models.hub import RemoteInfo
 from core.models.precision import PrecisionChoice
+from core.training.decisions import Reason
 from core.training.estimate import MemoryEstimate
 from core.training.log import LogLine
-from core.training.plan import Plan, Reason
+from core.training.plan import Plan
 from core.training.progress import Sample, Snapshot, Status
 from core.training.spec import RunSpec
 from core.workbench import ModelStatus
-from webui import charts, model_views, run_views, views
+from webui import model_views, plan_views, run_views, views
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 PLAN = Plan(
@@ -43,6 +44,8 @@ PLAN = Plan(
     validation_tokens=900,
     validation_share=0.1,
     alpha=32.0,
+    learning_rate=2e-4,
+    checkpoint_every_s=60.0,
     activation_checkpointing=False,
     threads=2,
     estimate=MemoryEstimate(0.1, 0.1, 0.2, 1.0, 1.8),
@@ -97,6 +100,8 @@ def adapter(**changes: object) -> AdapterInfo:
         base_fingerprint="llama-64x2-v512-ab",
         method="lora",
         rank=16,
+        virtual_tokens=None,
+        limits=(),
         dataset="rows.jsonl",
         created="2026-01-02T03:04:05+00:00",
         train_loss=1.23456,
@@ -174,7 +179,7 @@ def test_a_broken_adapter_shows_its_problem_instead_of_a_method() -> None:
     table = model_views.adapters_table(
         [adapter(), adapter(name="b", problems=(Problem("D42_name_empty"),))], ["a"], "en"
     )
-    assert table["data"][0] == ["a", "✓ applied", "tiny", "lora", "16", "rows.jsonl", "2026-01-02 03:04", "1.235", "–"]
+    assert table["data"][0] == ["a", "✓ applied", "tiny", "LoRA", "16", "rows.jsonl", "2026-01-02 03:04", "1.235", "–"]
     assert table["data"][1][1] == "–"
     assert table["data"][1][3].startswith("D42 ")
 
@@ -205,11 +210,10 @@ def test_a_gated_repository_that_does_not_fit_says_both() -> None:
 
 
 def test_the_plan_card_shows_the_batch_as_a_product_and_every_reason() -> None:
-    shown = run_views.plan_card(PLAN, SPEC, "en")
+    shown = plan_views.plan_card(PLAN, SPEC, "en")
     assert "2 × 4 = batch of 8" in shown
     assert "Twice the rank of 16" in shown
     assert "3 too long" in shown
-    assert "3.20 GB" in shown
 
 
 def test_progress_names_phase_step_epoch_time_left_speed_and_memory() -> None:
@@ -234,35 +238,8 @@ def test_a_run_that_ended_says_what_it_left_behind() -> None:
     shown = run_views.run_result(ended, [("adapter_folder", "/data/loras/first")], "en")
     assert all(part in shown for part in ("first (weights of step 11)", "1.5 at step 11", "/data/loras/first"))
     stopped = replace(ended, status=Status.STOPPED, stop_reason="disk_full")
-    assert "The disk is full." in run_views.run_result(stopped, [], "en")
+    assert "Paused: the disk is full." in run_views.run_result(stopped, [], "en")
     assert run_views.run_result(SNAPSHOT, [], "en") == ""
-
-
-def test_smoothing_starts_at_the_first_value_and_follows_slowly() -> None:
-    curve = charts.smoothed([(1, 4.0), (2, 4.0), (3, 0.0)])
-    assert [round(value, 6) for _, value in curve[:2]] == [4.0, 4.0]
-    assert 2.0 < curve[2][1] < 4.0
-
-
-def test_a_long_curve_is_thinned_but_keeps_its_ends() -> None:
-    points = [(step, float(step)) for step in range(50_000)]
-    thin = charts.thinned(points)
-    assert len(thin) == charts.MAX_POINTS
-    assert (thin[0], thin[-1]) == (points[0], points[-1])
-
-
-def test_the_loss_chart_has_raw_smoothed_and_validation_curves_with_their_colours() -> None:
-    chart = charts.loss_chart(SNAPSHOT.losses, SNAPSHOT.evals, 44, "en")
-    assert set(chart["value"]["series"]) == {"Training", "Training, smoothed", "Validation"} == set(chart["color_map"])
-    assert chart["x_lim"] == [0, 44]
-    assert len(chart["value"]) == 6  # a single validation loss is drawn as a short dash
-
-
-def test_a_curve_that_begins_later_is_known_to_the_chart_from_its_start() -> None:
-    chart = charts.loss_chart(SNAPSHOT.losses, (), 44, "en")
-    later = chart["value"][chart["value"]["series"] == "Validation"]
-    assert later["value"].isna().all()
-    assert charts.loss_chart((), (), 44, "en")["value"] is None
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
@@ -282,8 +259,22 @@ def test_models_adapters_and_refusals_can_be_drawn_in_both_languages(lang: Langu
     assert model_views.model_status(None, lang)
     assert "/data/loras/a" in model_views.adapter_details(adapter(), lang)
     error = refusal("D42_name_empty")
-    assert run_views.plan_refused(error, lang)
-    assert run_views.name_check(error.problems[0], "x", lang)
-    assert "x" in run_views.name_check(None, "x", lang)
+    assert plan_views.plan_refused(error, lang)
+    assert plan_views.name_check(error.problems[0], "x", lang)
+    assert "x" in plan_views.name_check(None, "x", lang)
     for missing in ("model", "data", "checking", "planning", "name", "running"):
-        assert run_views.plan_missing(missing, lang)
+        assert plan_views.plan_missing(missing, lang)
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_what_an_adapter_cannot_do_is_said_before_it_is_applied(lang: Language) -> None:
+    prompt = adapter(method="prompt", rank=None, virtual_tokens=8, limits=("alone", "not_mergeable"))
+    (row,) = model_views.adapters_table([prompt], [], lang)["data"]
+    assert row[3] == f"{text('methods.prompt.name', lang)} · {text('model_tab.adapters.alone', lang)}"
+    assert row[4] == text("model_tab.adapters.virtual_tokens", lang, count=8)
+    shown = model_views.adapter_details(prompt, lang)
+    for limit in ("alone", "not_mergeable"):
+        assert views.escape(text(f"model_tab.adapters.limits.{limit}", lang)) in shown
+        assert views.escape(text(f"model_tab.adapters.limits.{limit}", lang)) not in model_views.adapter_details(
+            adapter(), lang
+        )

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from core.adapters.adapter_types import LAYOUTS
+from core.adapters.base_shapes import BaseShapes, shapes_of
 from core.adapters.config_file import CONFIG_FILE
-from core.adapters.methods import linear_shapes
 from core.adapters.tensor_file import WEIGHTS_FILE
-from core.adapters.validity import LayerShapes, judge, read_adapter
+from core.adapters.validity import judge, read_adapter
 from core.errors import Problem
 from core.models.catalog import fingerprint, inspect
-from tests.core.adapters.building import edit_json, save_random_adapter
+from tests.core.adapters.building import ALL_TYPES, edit_json, save_random_adapter, save_random_adapter_of
 
+KINDS = [kind for kind in ALL_TYPES if "/" not in kind]
+PROMPTS = ("PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING")
 Change = Callable[[Path], None]
 
 
 class Base(NamedTuple):
-    layers: LayerShapes
+    shapes: BaseShapes
     fingerprint: str
     name: str
 
@@ -38,7 +43,7 @@ def folder(tmp_path: Path, tiny_model: Any, base: Base) -> Path:
 
 @pytest.fixture
 def base(tiny_model_dir: Path, tiny_model: Any) -> Base:
-    return Base(linear_shapes(tiny_model, with_head=True), fingerprint(inspect(tiny_model_dir)), "tiny")
+    return Base(shapes_of(tiny_model), fingerprint(inspect(tiny_model_dir)), "tiny")
 
 
 def keys(folder: Path, base: Base, severity: str = "error") -> list[str]:
@@ -64,7 +69,7 @@ def test_the_lora_variants_have_no_problem(
 @pytest.mark.parametrize(
     ("field", "value", "key"),
     [
-        ("peft_type", "LOHA", "M18_type_not_applicable"),
+        ("peft_type", "VERA", "M18_type_not_applicable"),
         ("peft_type", None, "M18_type_not_applicable"),
         ("peft_type", ["LORA"], "M18_type_not_applicable"),
         ("r", 0, "M18_field"),
@@ -260,9 +265,9 @@ def test_a_hostile_pattern_is_never_matched_and_named(folder: Path, base: Base) 
     "value", ["https://evil.example/model", "/etc/passwd", "../../secret", "C:\\models\\x", "~/models/x"]
 )
 def test_a_base_that_is_a_path_is_shown_and_not_opened(folder: Path, base: Base, value: str) -> None:
-    edit_json(folder / CONFIG_FILE, base_model_name_or_path=value)
+    edit_json(folder / CONFIG_FILE, base_model_name_or_path=value, tokenizer_name_or_path=value)
     assert keys(folder, base) == []
-    assert keys(folder, base, "warning") == ["M23_base_path_ignored"]
+    assert keys(folder, base, "warning") == ["M23_base_path_ignored"] * 2
     fields = read_adapter(folder).fields
     assert fields
     assert "/" not in fields.base_name
@@ -290,3 +295,158 @@ def test_every_bit_of_the_header_may_be_wrong_without_a_crash(folder: Path, base
         broken[position] ^= 1 << (position % 8)
         (folder / WEIGHTS_FILE).write_bytes(broken)
         json.dumps([problem.key for problem in judged(folder, base)])
+
+
+@pytest.fixture(scope="module")
+def folders(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One adapter of each type."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model_dir).eval()
+    root, print_ = tmp_path_factory.mktemp("types"), fingerprint(inspect(tiny_model_dir))
+    return {kind: save_random_adapter_of(model, kind, root / kind, print_) for kind in KINDS}
+
+
+def copy_of(folders: dict[str, Path], kind: str, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(folders[kind], tmp_path / "it"))
+
+
+def test_every_type_of_the_allow_list_is_tried() -> None:
+    assert set(KINDS) == set(LAYOUTS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_adapter_of_each_type_is_good(folders: dict[str, Path], base: Base, kind: str) -> None:
+    assert judged(folders[kind], base) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value", "key"),
+    [
+        ("ADALORA", "init_r", 0, "M18_field"),
+        ("ADALORA", "init_r", 1e9, "M18_field"),
+        ("ADALORA", "lora_alpha", "nan", "M18_field"),
+        ("ADALORA", "use_dora", True, "M18_field_not_supported"),
+        ("ADALORA", "init_r", 3, "M20_rank_differs"),
+        ("LOHA", "r", "4", "M18_field"),
+        ("LOHA", "alpha", -1, "M18_field"),
+        ("LOHA", "alpha_pattern", {"(a+)+$": 8}, "M22_pattern_refused"),
+        ("LOHA", "rank_pattern", {}, "M20_rank_differs"),
+        ("LOKR", "decompose_both", "yes", "M18_field"),
+        ("LOKR", "decompose_factor", 10**9, "M18_field"),
+        ("LOKR", "r", 5, "M20_rank_differs"),
+        ("IA3", "feedforward_modules", {"a": 1}, "M18_field"),
+        ("IA3", "feedforward_modules", [], "M20_variant_differs"),
+        ("IA3", "modules_to_save", ["lm_head"], "M18_field_not_supported"),
+        ("OFT", "oft_block_size", -1, "M18_field"),
+        ("OFT", "num_cayley_neumann_terms", 10**9, "M18_field"),
+        ("OFT", "coft", True, "M18_field_not_supported"),
+        ("OFT", "bias", "all", "M18_field"),
+        ("LN_TUNING", "target_modules", ["norm"], "M20_untargeted_modules"),
+        ("LN_TUNING", "target_modules", ["layernorm", 3], "M18_field"),
+        ("LN_TUNING", "task_type", "SEQ_CLS", "M18_field"),
+        ("TRAINED_WEIGHTS", "format_version", 2, "M18_field"),
+        ("TRAINED_WEIGHTS", "format_version", True, "M18_field"),
+        ("TRAINED_WEIGHTS", "a_field_of_tomorrow", 1, "M18_field_not_supported"),
+        *((kind, "num_virtual_tokens", value, "M18_field") for kind in PROMPTS for value in (0, 10**9, "5", None, 513)),
+        *((kind, "num_virtual_tokens", 6, "M20_virtual_tokens_differ") for kind in PROMPTS),
+        *((kind, "num_transformer_submodules", 2, "M18_field") for kind in PROMPTS),
+        *((kind, "peft_type", "LORA", "M20_strange_tensors") for kind in KINDS if kind != "LORA"),
+    ],
+)
+def test_a_field_that_cannot_be_is_refused_for_each_type(
+    folders: dict[str, Path], base: Base, tmp_path: Path, kind: str, field: str, value: object, key: str
+) -> None:
+    folder = copy_of(folders, kind, tmp_path)
+    edit_json(folder / CONFIG_FILE, **{field: value})
+    found = keys(folder, base)
+    assert found[:1] == [key] if field != "peft_type" else found
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("PROMPT_TUNING", {"prompt_tuning_init": "TEXT", "prompt_tuning_init_text": "x" * 9999}),
+        ("PROMPT_TUNING", {"tokenizer_kwargs": {"trust_remote_code": True}}),
+        ("PREFIX_TUNING", {"prefix_projection": True, "num_layers": 10**9, "token_dim": -1}),
+        ("P_TUNING", {"encoder_reparameterization_type": "LSTM", "encoder_hidden_size": 10**12}),
+        ("LOKR", {"init_weights": "lycoris", "rank_dropout": 7}),
+        ("ADALORA", {"total_step": "never", "rank_pattern": {"(a+)+$": [True]}}),
+        ("OFT", {"init_weights": "x", "eps": "NaN"}),
+    ],
+)
+def test_what_only_training_used_is_not_acted_on(
+    folders: dict[str, Path], base: Base, tmp_path: Path, kind: str, changes: dict[str, Any]
+) -> None:
+    folder = copy_of(folders, kind, tmp_path)
+    edit_json(folder / CONFIG_FILE, **changes)
+    assert keys(folder, base) == []
+
+
+def narrowed(folder: Path) -> None:
+    changed_tensors(folder, lambda all_: {name: tensor[..., :-1] for name, tensor in all_.items()})
+
+
+def integers(folder: Path) -> None:
+    changed_tensors(folder, lambda all_: {name: tensor.int() for name, tensor in all_.items()})
+
+
+def without_one(folder: Path) -> None:
+    changed_tensors(folder, lambda all_: dict(list(all_.items())[1:]))
+
+
+def with_another(folder: Path) -> None:
+    changed_tensors(folder, lambda all_: all_ | {"lm_head.other/..": next(iter(all_.values())).clone()})
+
+
+@pytest.mark.parametrize(
+    "change", [narrowed, integers, with_another, no_tensors, truncated, only_pickle, remove_config]
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_type_gets_past_with_tensors_that_do_not_fit(
+    folders: dict[str, Path], base: Base, tmp_path: Path, kind: str, change: Change
+) -> None:
+    folder = copy_of(folders, kind, tmp_path)
+    change(folder)
+    assert keys(folder, base)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "TRAINED_WEIGHTS"])
+def test_no_type_gets_past_with_a_tensor_missing(
+    folders: dict[str, Path], base: Base, tmp_path: Path, kind: str
+) -> None:
+    """Of freely chosen weights none is missing: what is not in the file stays the base's."""
+    folder = copy_of(folders, kind, tmp_path)
+    without_one(folder)
+    assert keys(folder, base)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_header_with_any_bit_wrong_crashes_no_type(
+    folders: dict[str, Path], base: Base, tmp_path: Path, kind: str
+) -> None:
+    folder = copy_of(folders, kind, tmp_path)
+    whole = (folder / WEIGHTS_FILE).read_bytes()
+    header_end = 8 + int.from_bytes(whole[:8], "little")
+    for position in range(8, header_end, max(1, header_end // 12)):
+        broken = bytearray(whole)
+        broken[position] ^= 1 << (position % 7)
+        (folder / WEIGHTS_FILE).write_bytes(broken)
+        judged(folder, base)
+
+
+def test_a_deep_prompt_needs_a_base_that_remembers_by_keys_and_values(folders: dict[str, Path], base: Base) -> None:
+    other = base._replace(shapes=replace(base.shapes, past=None))
+    assert keys(folders["PREFIX_TUNING"], other) == ["M19_no_learned_past"]
+    assert keys(folders["PROMPT_TUNING"], other) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"), [({"quantised": "nf4"}, "M19_not_on_quantised"), ({"transposed": True}, "M19_not_on_conv1d")]
+)
+def test_layers_that_a_type_cannot_go_with_are_refused(
+    folders: dict[str, Path], base: Base, changes: dict[str, Any], key: str
+) -> None:
+    other = base._replace(shapes=replace(base.shapes, **changes))
+    assert keys(folders["LOHA"], other) == [key]
+    assert keys(folders["LORA"], other) == []

@@ -19,6 +19,7 @@ from core.data.rendering import render_prompt
 from core.errors import WorkbenchError
 from core.models.loader import LoadedModel
 from core.settings import SamplingSettings
+from tests.core.adapters.building import save_random_adapter_of
 
 TIMEOUT_S = 30
 GREEDY = SamplingSettings(do_sample=False, max_new_tokens=12, repetition_penalty=2.0)
@@ -243,6 +244,18 @@ def test_switching_between_applied_adapters_takes_no_time(engine: Engine, adapte
     one = GREEDY.model_copy(update={"max_new_tokens": 1})
     waits = [engine.submit([ask(sampling=one, adapter="ab"[i % 2])]).wait()[0].first_token_s for i in range(6)]
     assert min(wait for wait in waits[1:] if wait is not None) < 0.05
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+def test_virtual_tokens_take_their_share_of_the_context_and_go_with_beams(
+    engine: Engine, loaded: LoadedModel, tmp_path: Path, beams: int
+) -> None:
+    folder = save_random_adapter_of(loaded.model, "PROMPT_TUNING", tmp_path / "soft", loaded.fingerprint)
+    engine.apply("soft", folder)
+    sampling = GREEDY.model_copy(update={"num_beams": beams, "repetition_penalty": 1.0})
+    base, soft = list(engine.submit([ask(sampling=sampling), ask(sampling=sampling, adapter="soft")]))[-1]
+    assert base.context_tokens - soft.context_tokens == 5
+    assert [reply.finished for reply in (base, soft)] == ["length", "length"]
 
 
 def test_a_refused_adapter_raises_in_the_caller_and_the_engine_lives_on(engine: Engine, tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ import random
 import pytest
 import torch
 
-from core.data.batching import epoch_order, pad_batch
+from core.data import batching
+from core.data.batching import epoch_order, pack_rows, packed_batch, pad_batch
 from core.data.rendering import NOT_TRAINED, Rendered
 
 PAD = 2
@@ -74,3 +75,56 @@ def test_rows_of_similar_length_share_a_batch() -> None:
         return sum(max(batch) * len(batch) - sum(batch) for batch in batches)
 
     assert padding(epoch_order(LENGTHS, 8, seed=1, epoch=0)) < padding(list(range(len(LENGTHS)))) / 3
+
+
+def test_rows_that_are_not_grouped_come_in_plain_random_order() -> None:
+    order = epoch_order(LENGTHS, 8, seed=1, epoch=0, grouped=False)
+    assert sorted(order) == list(range(len(LENGTHS)))
+    assert order == epoch_order(LENGTHS, 4, seed=1, epoch=0, grouped=False)
+    assert order != epoch_order(LENGTHS, 8, seed=1, epoch=1, grouped=False)
+
+
+@pytest.mark.parametrize("limit", [1, 500, 700, 100_000])
+@pytest.mark.parametrize("count", [0, 1, 203])
+def test_packed_blocks_hold_every_row_once_and_at_most_so_many_tokens(count: int, limit: int) -> None:
+    blocks = pack_rows(LENGTHS[:count], limit, seed=42)
+    assert sorted(index for block in blocks for index in block) == list(range(count))
+    most = max(min(limit, batching.LONGEST_PACK), max(LENGTHS[:count], default=0))
+    assert all(sum(LENGTHS[index] for index in block) <= most for block in blocks)
+    assert all(blocks)
+
+
+def test_packing_leaves_little_room_empty() -> None:
+    blocks = pack_rows(LENGTHS, 1000, seed=42)
+    assert len(blocks) <= 1.05 * sum(LENGTHS) / 1000 + 1
+
+
+def test_rows_of_one_length_are_packed_differently_with_another_seed_alone() -> None:
+    assert pack_rows([10] * 50, 40, seed=1) == pack_rows([10] * 50, 40, seed=1)
+    assert pack_rows([10] * 50, 40, seed=1) != pack_rows([10] * 50, 40, seed=2)
+
+
+def test_many_rows_are_packed_with_few_blocks_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "OPEN_BLOCKS", 3)
+    blocks = pack_rows(LENGTHS, 1000, seed=42)
+    assert sorted(index for block in blocks for index in block) == list(range(len(LENGTHS)))
+
+
+def test_a_packed_block_starts_positions_anew_and_trains_no_first_token() -> None:
+    documents = [Rendered([5, 6, 7], [5, 6, 7], 1), Rendered([8, 9], [NOT_TRAINED, 9], 2), Rendered([4], [4], 3)]
+    batch = packed_batch(documents)
+    assert batch["input_ids"].tolist() == [[5, 6, 7, 8, 9, 4]]
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 0, 1, 0]]
+    assert batch["labels"].tolist() == [[-100, 6, 7, -100, 9, -100]]
+    assert set(batch) == {"input_ids", "labels", "position_ids"}
+
+
+def test_packed_rows_have_the_logits_they_have_alone(tiny_model) -> None:  # type: ignore[no-untyped-def]
+    rows = [Rendered(list(range(5, 5 + length)), list(range(5, 5 + length)), 1) for length in (4, 1, 30, 9)]
+    batch = packed_batch(rows)
+    together = tiny_model(batch["input_ids"], position_ids=batch["position_ids"], use_cache=False).logits[0]
+    at = 0
+    for one in rows:
+        alone = tiny_model(pad_batch([one], PAD)["input_ids"]).logits[0]
+        torch.testing.assert_close(together[at : at + len(alone)], alone, rtol=0, atol=1e-5)
+        at += len(alone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -233,3 +234,26 @@ def test_a_broken_memory_of_hashes_is_rebuilt(tiny_copy: Path, workspace: Worksp
     first = fingerprint(info, workspace.state)
     (workspace.state / "weight_hashes.json").write_text("{broken")
     assert fingerprint(info, workspace.state) == first
+
+
+@pytest.mark.parametrize(
+    ("content", "shown"),
+    [
+        ('{"base_name": "tiny", "dataset": "jokes.json", "run_id": "r1", "created": "2026-01-02"}', True),
+        ('{"base_name": "tiny", "dataset": 3}', True),
+        ("{", False),
+        ("[]", False),
+        ('{"base_name": {"x": 1}}', False),
+        (" " * 300_000, False),
+    ],
+)
+def test_a_model_made_here_says_where_it_comes_from_and_a_damaged_card_keeps_nobody_out(
+    tmp_path: Path, tiny_model_dir: Path, content: str, shown: bool
+) -> None:
+    folder = Path(shutil.copytree(tiny_model_dir, tmp_path / "tuned"))
+    assert inspect(folder).origin is None
+    (folder / "workbench.json").write_text(content, "utf-8")
+    info = inspect(folder)
+    assert info.loadable
+    assert info.problems == ()
+    assert (info.origin.base if info.origin else "") == ("tiny" if shown else "")

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from core.models.generation import GenerationRequest, Token, decode, generate_beams
+from core.models.prefix import Prefix, takes_past
+from core.models.token_choice import TokenChooser
 from core.models.twin import make_twin
 from core.settings import SamplingSettings
 
@@ -101,7 +103,8 @@ def test_prompts_of_different_lengths_in_one_batch_answer_as_alone(tiny_model: A
 SIZES = {"vocab_size": 512, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
 ATTENTION = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
              "num_key_value_heads": 2}  # fmt: skip
-OTHER_ARCHITECTURES = {
+ARCHITECTURES = {
+    "llama": ATTENTION,
     "gpt2": {"n_embd": 64, "n_layer": 2, "n_head": 4},  # learned positions: padding must not move them
     "mistral": {"sliding_window": 4, **ATTENTION},
     "lfm2": {"layer_types": ["conv", "full_attention"], **ATTENTION},
@@ -116,17 +119,22 @@ OTHER_ARCHITECTURES = {
 }
 
 
-@pytest.mark.parametrize("model_type", OTHER_ARCHITECTURES)
-def test_other_architectures_answer_as_alone_and_as_by_generate(model_type: str) -> None:
+def random_model(model_type: str) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        config = AutoConfig.for_model(model_type, **SIZES, **OTHER_ARCHITECTURES[model_type])
+        config = AutoConfig.for_model(model_type, **SIZES, **ARCHITECTURES[model_type])
         model = AutoModelForCausalLM.from_config(config).eval()
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.data.normal_(std=0.15)
+    return model
+
+
+@pytest.mark.parametrize("model_type", ARCHITECTURES)
+def test_architectures_answer_as_alone_and_as_by_generate(model_type: str) -> None:
+    model = random_model(model_type)
     limits = [8, 12, 16, 20]  # rows leave the batch one after the other
     requests = [
         GenerationRequest(prompt, GREEDY.model_copy(update={"max_new_tokens": limit}))
@@ -260,3 +268,106 @@ def test_beams_stop_at_an_end_token(tiny_model: Any) -> None:
     tokens = generate_beams(tiny_model, {end}, PAD, GenerationRequest([5, 6], settings))
     assert tokens[-1].finished in ("stop", "length")
     assert all(token.token_id != end for token in tokens)
+
+
+SOFT_PROMPTS = ("PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING")
+
+
+def soft_prompt(model: Any, peft_type: str) -> tuple[Any, Prefix]:
+    """A `PeftModel` with 5 random virtual tokens, and the prefix that they are."""
+    from peft import get_peft_config, get_peft_model
+
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        values = {"peft_type": peft_type, "task_type": "CAUSAL_LM", "num_virtual_tokens": 5, "encoder_hidden_size": 32}
+        if peft_type == "PROMPT_TUNING":
+            del values["encoder_hidden_size"]
+        peft_model = get_peft_model(make_twin(model), get_peft_config(values)).eval()
+        for parameter in peft_model.prompt_encoder.parameters():
+            parameter.data.normal_(std=0.4)
+    learned = peft_model.get_prompt_embedding_to_save("default")
+    make = Prefix.from_past if peft_type == "PREFIX_TUNING" else Prefix.from_embeddings
+    return peft_model, make(model, learned)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "peft_type"),
+    [
+        *(("llama", peft_type) for peft_type in SOFT_PROMPTS),
+        *((model_type, "PREFIX_TUNING") for model_type in ("gpt2", "mistral")),
+        *((model_type, "PROMPT_TUNING") for model_type in ("gpt2", "mistral", "lfm2")),
+    ],
+)
+def test_a_prefix_answers_as_plain_peft_in_any_company(model_type: str, peft_type: str) -> None:
+    model = random_model(model_type)
+    peft_model, prefix = soft_prompt(model, peft_type)
+    limits = [8, 12, 16, 20]  # rows leave the batch one after the other
+    requests = [
+        GenerationRequest(prompt, GREEDY.model_copy(update={"max_new_tokens": limit, "repetition_penalty": 1.3}))
+        for prompt, limit in zip(PROMPTS, limits, strict=True)
+    ]
+    together = answers(decode(model, NO_END, PAD, requests, prefix=prefix))
+    for row, request in enumerate(requests):
+        assert together[row] == greedy_with(peft_model, request), row
+    assert together[2] != alone(model, requests[2]), "the prefix must matter to prove anything"
+
+
+def greedy_with(model: Any, request: GenerationRequest) -> list[int]:
+    """Greedy answers by whole forwards without a cache."""
+    chooser = TokenChooser(request.sampling, 0, request.input_ids)
+    answer: list[int] = []
+    with torch.no_grad():
+        while len(answer) < request.sampling.max_new_tokens:
+            ids = torch.tensor([request.input_ids + answer])
+            answer.append(chooser.choose(model(input_ids=ids).logits[0, -1]))
+    return answer
+
+
+@pytest.mark.parametrize("peft_type", SOFT_PROMPTS)
+def test_beams_begin_with_the_prefix(peft_type: str) -> None:
+    model = random_model("llama")
+    peft_model, prefix = soft_prompt(model, peft_type)
+    settings = SamplingSettings(num_beams=3, max_new_tokens=6)
+    tokens = generate_beams(model, NO_END, PAD, GenerationRequest(PROMPTS[1], settings), prefix=prefix)
+    assert [token.token_id for token in tokens] == searched(peft_model, PROMPTS[1], beams=3, length=6)
+    assert tokens != generate_beams(model, NO_END, PAD, GenerationRequest(PROMPTS[1], settings)), (
+        "the prefix must matter to prove anything"
+    )
+
+
+def searched(model: Any, prompt: list[int], beams: int, length: int) -> list[int]:
+    """Beam search by whole forwards without a cache; no beam ends before the others, so the sum of logs decides."""
+    found: list[tuple[float, list[int]]] = [(0.0, [])]
+    for _ in range(length):
+        longer: list[tuple[float, list[int]]] = []
+        for score, answer in found:
+            with torch.no_grad():
+                likely = model(input_ids=torch.tensor([prompt + answer])).logits[0, -1].log_softmax(-1).topk(beams)
+            longer += [
+                (score + v, [*answer, i]) for v, i in zip(likely.values.tolist(), likely.indices.tolist(), strict=True)
+            ]
+        found = sorted(longer, reverse=True)[:beams]
+    return found[0][1]
+
+
+def test_a_prefix_takes_its_share_of_the_context(tiny_model: Any) -> None:
+    _, prefix = soft_prompt(tiny_model, "PROMPT_TUNING")
+    limit = tiny_model.config.max_position_embeddings - prefix.tokens
+    long = GREEDY.model_copy(update={"max_new_tokens": 100})
+    prompts = [[5] * (limit - 3), [5] * limit]
+    requests = [GenerationRequest(prompt, long) for prompt in prompts]
+    steps = [token for step in decode(tiny_model, NO_END, PAD, requests, prefix=prefix) for token in step]
+    assert [token.finished for token in steps if token.row == 0] == [None, None, "context"]
+    assert [token.token_id for token in steps if token.row == 1] == [None]
+
+
+def test_a_prefix_is_not_used_up(tiny_model: Any) -> None:
+    _, prefix = soft_prompt(tiny_model, "PREFIX_TUNING")
+    request = GenerationRequest(PROMPTS[0], GREEDY)
+    first, second = (answers(decode(tiny_model, NO_END, PAD, [request] * rows, prefix=prefix)) for rows in (1, 2))
+    assert second == {0: first[0], 1: first[0]}
+
+
+def test_only_models_that_remember_by_keys_and_values_take_learned_ones() -> None:
+    taking = {model_type: takes_past(random_model(model_type)) for model_type in ARCHITECTURES}
+    assert taking == {"llama": True, "gpt2": True, "mistral": True, "lfm2": False, "mamba2": False}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -62,6 +63,10 @@ def spec_of(**changes: Any) -> RunSpec:
     method = {"rank": 4, "dropout": 0.1, **changes.pop("method", {})}
     values = {"name": "colors", "base": "tiny", "dataset": "colors.jsonl", **changes}
     return RunSpec.checked({**values, "training": training, "method": method})
+
+
+def adapter_hash(place: Workspace, name: str) -> str:
+    return hashlib.sha256((place.adapters / name / "adapter_model.safetensors").read_bytes()).hexdigest()
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,6 +38,7 @@ def test_a_checkpoint_holds_adapter_optimizer_schedule_random_state_and_a_manife
         "adapter/adapter_config.json",
         "adapter/adapter_model.safetensors",
         "adapter/workbench.json",
+        "learner.pt",
         "optimizer.pt",
         "scheduler.pt",
         "rng_state.pth",
@@ -44,7 +46,7 @@ def test_a_checkpoint_holds_adapter_optimizer_schedule_random_state_and_a_manife
         "trainer_state.json",
     }
     assert manifest.dataset_sha256 and manifest.base_fingerprint and manifest.versions["peft"]
-    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+    for name in ("learner.pt", "optimizer.pt", "scheduler.pt", "rng_state.pth"):
         assert torch.load(checkpoint.folder / name, weights_only=True)
 
 
@@ -68,15 +70,15 @@ def harm(file: Path, damage: str) -> None:
         file.write_bytes(content)
 
 
-def test_a_save_that_fails_leaves_nothing_behind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Trainer:
-        step = 99
-        model: Any = None
+def test_a_save_that_fails_leaves_nothing_behind(folder: Path) -> None:
+    class Learner:
+        def save(self, folder: Path, card: Any) -> None:
+            raise OSError(28, "full")
 
     before = sorted(entry.name for entry in folder.iterdir())
-    monkeypatch.setattr("core.adapters.store.save_adapter", lambda *args: (_ for _ in ()).throw(OSError(28, "full")))
+    trainer = SimpleNamespace(step=99, job=SimpleNamespace(spec=spec_of()), learner=Learner())
     with pytest.raises(OSError, match="full"):
-        write_checkpoint(folder, Trainer(), None, None)  # type: ignore[arg-type]
+        write_checkpoint(folder, trainer, None, None)  # type: ignore[arg-type]
     assert sorted(entry.name for entry in folder.iterdir()) == before
 
 
@@ -85,7 +87,8 @@ def test_the_newest_two_and_the_named_ones_stay(tmp_path: Path) -> None:
         made = tmp_path / f"step-{step:06d}"
         made.mkdir()
         (made / "manifest.json").write_text("{}")
-    (tmp_path / "step-000009").mkdir()  # no manifest: no checkpoint
+    for other in ("damaged-step-000009", "step-9 copy", ".step-000009.tmp"):
+        (tmp_path / other).mkdir()
     rotate(tmp_path, keep_steps={2})
     assert list_checkpoints(tmp_path) == [Checkpoint(step, tmp_path / f"step-{step:06d}") for step in (2, 5, 6)]
     assert latest_checkpoint(tmp_path) is None  # manifests that name no file are no proof

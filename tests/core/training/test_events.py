@@ -9,6 +9,7 @@ from typing import get_args
 
 import pytest
 
+from core.adapters.card import Ancestor
 from core.errors import Place, Problem
 from core.training.events import (
     EvalDone,
@@ -20,6 +21,7 @@ from core.training.events import (
     PhaseStarted,
     Planned,
     Resumed,
+    RunQueued,
     RunStarted,
     SampleDone,
     Saved,
@@ -33,8 +35,10 @@ from core.training.events import (
 from tests.core.training.test_plan import planned
 
 PROBLEM = Problem("H02_not_finite", Place(line=3), {"step": 3, "lines": "1, 2", "good": 2})
+ANCESTORS = (Ancestor("poet-2", "ab", "id-1", "rows.jsonl"), Ancestor("poet", "cd"))
 EVENTS: list[Event] = [
-    RunStarted("id", "名字", "tiny", "rows.jsonl", "me", "2026-01-01T00:00:00+00:00", 12, 1.5),
+    RunQueued("id", "名字", "tiny", "rows.jsonl", "dora", "me", "2026-01-01T00:00:00+00:00", "id-0"),
+    RunStarted("id", "名字", "tiny", "rows.jsonl", "me", "2026-01-01T00:00:00+00:00", 12, 1.5, "dora", "", ANCESTORS),
     Resumed(1, "2026-01-02T00:00:00+00:00", 13, 2.5, 1.0),
     PhaseStarted("reading", 0.1),
     Planned(planned(54, validation=6), 0.2),
@@ -106,6 +110,6 @@ def test_numbers_that_are_not_finite_and_lone_surrogates_do_not_break_the_file()
     assert isinstance(sample, SampleDone) and sample.prompt == "?"
 
 
-def test_every_event_but_the_first_says_when_it_was() -> None:
-    for kind in set(get_args(Event)) - {RunStarted}:
+def test_every_event_but_the_first_ones_says_when_it_was() -> None:
+    for kind in set(get_args(Event)) - {RunQueued, RunStarted}:
         assert "elapsed_s" in {field.name for field in fields(kind)}

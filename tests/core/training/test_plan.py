@@ -10,13 +10,15 @@ import pytest
 
 from core.errors import WorkbenchError
 from core.i18n import LANGUAGES, text
+from core.training.batch_size import usual_batch_size
+from core.training.decisions import Decision, RowCounts
 from core.training.estimate import Machine, MicroBatch, ModelShape, estimate
-from core.training.plan import Decision, Plan, RowCounts, plan, row_limit, usual_batch_size, validation_share
+from core.training.plan import Plan, plan, row_limit, validation_share
 from core.training.spec import RunSpec
 
 SMALL = ModelShape(hidden_size=576, layers=30, vocab_size=49152, max_length=8192, trainable_parameters=5_000_000)
 ROOMY = Machine("cpu", free_memory_gb=32, threads=2, compute_bytes=2)
-AUTO = {"epochs": None, "micro_batch_size": None}
+UNUSED = {"steps", "warmup_steps", "loss_target"}  # None means that they decide nothing
 
 
 def spec_with(**training: Any) -> RunSpec:
@@ -59,12 +61,12 @@ def test_every_automatic_value_has_a_reason_in_both_languages_and_no_other_has()
     limit = row_limit(spec, [100, 50], SMALL, ROOMY)
     share = validation_share(spec, 60, 6)
     made = plan(spec, RowCounts(limit, share, (100,) * 54, (50,) * 54, (90,) * 6), SMALL, ROOMY)
-    automatic = {name for name, value in spec.training.model_dump().items() if value is None} | {"alpha"}
+    automatic = {name for name, value in spec.training.model_dump().items() if value is None} - UNUSED | {"alpha"}
     assert {reason.field for reason in made.reasons} == automatic
     for reason in made.reasons:
         assert all(text(reason.key, lang, **reason.values) for lang in LANGUAGES)
     resolved = made.resolve(spec)
-    assert None not in resolved.training.model_dump().values()
+    assert {name for name, value in resolved.training.model_dump().items() if value is None} == UNUSED
     again = plan(
         resolved, RowCounts(Decision(100), Decision(share.value), (100,) * 54, (50,) * 54, (90,) * 6), SMALL, ROOMY
     )
@@ -123,7 +125,7 @@ def test_what_a_person_sets_stays_and_the_rest_follows(asked: dict[str, int], mi
 def test_a_batch_over_the_rows_trains_and_says_how_many_steps_an_epoch_has() -> None:
     made = planned(5, micro_batch_size=16, epochs=2.0)
     assert (made.steps_per_epoch, made.steps) == (1, 2)
-    assert [warning.code for warning in made.warnings] == ["H03"]
+    assert [warning.key for warning in made.warnings] == ["H03_batch_over_rows", "H07_few_steps"]
 
 
 def test_the_longest_row_decides_the_maximum_length_until_model_or_memory_do() -> None:
@@ -162,7 +164,7 @@ def test_a_length_over_the_models_limit_is_refused_with_the_limit() -> None:
 
 
 def test_a_share_that_rounds_to_no_row_is_warned_of() -> None:
-    assert [warning.code for warning in planned(5, validation_share=0.05, micro_batch_size=1).warnings] == ["D34"]
+    assert [warning.code for warning in planned(5, validation_share=0.05).warnings] == ["D34"]
 
 
 def test_warm_up_never_takes_the_whole_run() -> None:

@@ -15,7 +15,7 @@ from core.errors import WorkbenchError
 from core.training import preparation
 from core.training.events import Finished, Planned
 from core.training.preparation import Planner, read_data
-from core.training.spec import read_spec
+from core.training.spec import RunSpec, read_spec
 from core.workspace import Workspace
 from tests.core.training.conftest import Outcome, spec_of, write_rows
 
@@ -139,3 +139,58 @@ def test_what_a_cut_leaves_without_an_answer_is_said_with_the_plan_and_rows_are_
         assert (plan.rows_train, plan.rows_cut, plan.rows_left_out) == (21, 1, 1)
         assert "D30_rows_without_answer" in [problem.key for problem in plan.warnings]
     assert len(rendered) == 2, "training and validation rows, whatever the length"
+
+
+SOUND: dict[str, Any] = {"validation_share": 0.0, "epochs": 20, "learning_rate": None}
+
+
+def plain_spec(data: dict[str, Any] | None = None, **training: Any) -> RunSpec:
+    """A run that nothing is warned of, but for what is changed."""
+    return spec_of(training=training, method={"dropout": 0.0}, data=data or {})
+
+
+def test_a_length_that_fits_no_row_is_refused_with_what_else_would_be_warned_of(place: Workspace, loaded: Any) -> None:
+    settings = {**SOUND, "warmup_steps": 90}
+    with pytest.raises(WorkbenchError) as caught:
+        Planner(place, DataLibrary(place)).plan(plain_spec(**settings, max_length=12), loaded)
+    said = {problem.key: problem for problem in caught.value.problems}
+    assert list(said) == ["D30_all_too_long", "H02_warmup_too_long"]
+    length = said["D30_all_too_long"].values["suggested"]
+    assert said["D30_all_too_long"].place.field == "max_length"
+    warmup = said["H02_warmup_too_long"].values["suggested"]
+    mended = {**settings, "max_length": length, "warmup_steps": warmup}
+    assert Planner(place, DataLibrary(place)).plan(plain_spec(**mended), loaded).warnings == ()
+
+
+@pytest.mark.parametrize("way", ["skip", "cut"])
+def test_what_a_maximum_length_loses_is_said_in_rows_and_percent(place: Workspace, loaded: Any, way: str) -> None:
+    planner = Planner(place, DataLibrary(place))
+    settings = {"validation_share": 0.0, "epochs": 20, "long_rows": way}
+    whole = planner.plan(spec_of(training=settings), loaded)
+    plan = planner.plan(spec_of(training={**settings, "max_length": 70}), loaded)
+    (lost,) = [problem for problem in plan.warnings if problem.key == "H04_answers_lost"]
+    assert lost.values["rows"] == plan.rows_left_out + plan.rows_cut > 0
+    share = 1 - plan.trained_tokens_per_epoch / whole.trained_tokens_per_epoch
+    assert lost.values["percent"] == f"{100 * share:.0f}"
+    assert lost.values["suggested"] == whole.max_length
+    assert "H04_answers_lost" not in [problem.key for problem in whole.warnings]
+
+
+def test_prompts_that_are_trained_too_are_said_with_their_share(place: Workspace, loaded: Any) -> None:
+    planner = Planner(place, DataLibrary(place))
+    answers = planner.plan(plain_spec(**SOUND), loaded)
+    both = planner.plan(plain_spec({"train_prompt": True}, **SOUND), loaded)
+    (said,) = both.warnings
+    share = 1 - answers.trained_tokens_per_epoch / both.trained_tokens_per_epoch
+    assert (said.key, said.values["percent"]) == ("D27_prompts_trained", f"{100 * share:.0f}")
+
+
+def test_a_plan_counts_the_blocks_that_rows_are_packed_into(place: Workspace, loaded: Any) -> None:
+    planner = Planner(place, DataLibrary(place))
+    asked = {"validation_share": 0.0, "packing": True, "micro_batch_size": None, "gradient_accumulation_steps": None}
+    plan = planner.plan(spec_of(training=asked), loaded)
+    assert 1 < plan.blocks < plan.rows_train
+    assert plan.max_length >= plan.tokens_per_epoch / plan.blocks
+    assert plan.batch_size == round(plan.rows_train / plan.blocks) * plan.gradient_accumulation_steps
+    resolved = plan.resolve(spec_of(training=asked))
+    assert planner.plan(resolved, loaded).blocks == plan.blocks

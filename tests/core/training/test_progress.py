@@ -19,6 +19,7 @@ from core.training.events import (
     PhaseStarted,
     Planned,
     Resumed,
+    RunQueued,
     RunStarted,
     SampleDone,
     Saved,
@@ -30,6 +31,7 @@ from core.training.events import (
 from core.training.progress import LOG_LINES, Progress, Snapshot, Status, fold
 from tests.core.training.test_plan import planned
 
+QUEUED = RunQueued("id", "a", "tiny", "rows.jsonl", "dora", "me", "2026-01-01T00:00:00+00:00", "id-0")
 START = RunStarted("id", "a", "tiny", "rows.jsonl", "me", "2026-01-01T00:00:00+00:00", 1, 1.0)
 PLAN = Planned(planned(80, validation=8, epochs=4.0, micro_batch_size=8), 1.0)  # 10 steps an epoch, 40 in all
 TRAINING = PhaseStarted("training", 2.0)
@@ -44,6 +46,9 @@ def step(number: int, step_s: float = 1.0, tokens: int = 800, loss: float = 1.0)
     ("events", "status"),
     [
         ([], Status.QUEUED),
+        ([QUEUED], Status.QUEUED),
+        ([QUEUED, START], Status.PREPARING),
+        ([QUEUED, Failed((), "", 0.0)], Status.FAILED),
         ([START], Status.PREPARING),
         ([START, PLAN, PhaseStarted("sampling", 1.0)], Status.PREPARING),
         (BEGUN, Status.RUNNING),
@@ -59,6 +64,13 @@ def step(number: int, step_s: float = 1.0, tokens: int = 800, loss: float = 1.0)
 )
 def test_a_run_has_exactly_one_status(events: list[Event], status: Status) -> None:
     assert fold(events).status == status
+
+
+def test_a_run_that_waits_is_known_by_what_it_will_be() -> None:
+    waiting, begun = fold([QUEUED]), fold([QUEUED, START])
+    assert (waiting.run_id, waiting.name, waiting.method, waiting.repeats) == ("id", "a", "dora", "id-0")
+    assert (waiting.started_at, waiting.pid, waiting.elapsed_s) == (QUEUED.queued_at, None, 0.0)
+    assert (begun.started_at, begun.pid) == (START.started_at, 1)
 
 
 def test_the_snapshot_holds_what_happened() -> None:

@@ -37,14 +37,11 @@ from core.training.events import (
 from core.training.progress import Status, fold
 from core.training.spec import read_spec
 from core.workspace import Workspace
-from tests.core.training.conftest import Outcome, spec_of, write_rows
+from tests.core.training.conftest import Outcome, adapter_hash, spec_of, write_rows
 
 Train = Callable[..., Outcome]
+UNUSED = {"steps", "warmup_steps", "loss_target"}  # None means that they decide nothing
 IDS = torch.tensor([[5, 6, 7, 8, 9, 10, 11]])
-
-
-def adapter_hash(place: Workspace, name: str) -> str:
-    return hashlib.sha256((place.adapters / name / "adapter_model.safetensors").read_bytes()).hexdigest()
 
 
 @torch.no_grad()
@@ -64,7 +61,7 @@ def test_a_run_learns_and_leaves_an_adapter_a_resolved_spec_and_a_whole_history(
     assert (card.run_id, card.dataset, card.rank) == (outcome.folder.name, "colors.jsonl", 4)
     assert card.metrics.steps == 4 and card.metrics.eval_loss == outcome.of(EvalDone)[-1].loss
     resolved = read_spec(outcome.folder / "spec.yaml")
-    assert None not in resolved.training.model_dump().values()
+    assert {name for name, value in resolved.training.model_dump().items() if value is None} == UNUSED
     assert resolved.dataset_sha256 == hashlib.sha256((place.datasets / "colors.jsonl").read_bytes()).hexdigest()
     assert resolved.versions["torch"]
     snapshot = fold(outcome.events)
@@ -203,7 +200,7 @@ def test_the_best_evaluated_weights_are_the_ones_that_are_kept(
     from core.training.trainer import AdapterTrainer
 
     losses = iter([2.0, 1.0, 3.0, 4.0])
-    monkeypatch.setattr(AdapterTrainer, "validation_loss", lambda trainer: next(losses))
+    monkeypatch.setattr(AdapterTrainer, "validation", lambda trainer: (next(losses), 0.5))
     outcome = train(spec_of(training={"evaluations": 4}))
     assert outcome.end == Finished("colors", 2, outcome.end.elapsed_s)
     kept = outcome.folder / "checkpoints" / "step-000002" / "adapter" / "adapter_model.safetensors"

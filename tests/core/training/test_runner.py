@@ -14,8 +14,8 @@ import pytest
 from core.errors import WorkbenchError
 from core.i18n import LANGUAGES
 from core.training.events import EventLog, Failed, PhaseStarted, RunStarted, StepDone
-from core.training.history import EVENTS_FILE, RunHistory
-from core.training.progress import Status
+from core.training.history import EVENTS_FILE, RunHistory, RunSummary
+from core.training.progress import Snapshot, Status
 from core.training.runner import Runner
 from core.training.spec import RunSpec
 from core.workspace import Workspace
@@ -68,6 +68,8 @@ def test_a_run_goes_on_in_the_background_and_is_in_the_history_after_a_restart(
     (summary,) = again.runs()
     assert (summary.run_id, summary.name, summary.started_by, summary.step) == (run_id, "colors", "Ada", 2)
     assert summary.train_loss == pytest.approx(sum(loss for _, loss in snapshot.losses) / 2)
+    assert (summary.method, summary.sparkline) == ("lora", snapshot.losses)
+    assert summary.bytes == sum(file.stat().st_size for file in (place.runs / run_id).rglob("*") if file.is_file())
     assert again.spec(run_id).training.max_length is not None
     checkpoint = again.latest_checkpoint(run_id)
     assert checkpoint is not None and checkpoint.step == 2
@@ -331,6 +333,15 @@ def test_run_ids_sort_by_time_and_are_never_the_same(place: Workspace) -> None:
     made = [history.new_folder().name for _ in range(20)]
     assert made == sorted(set(made))
     assert history.ids() == made[::-1]
+
+
+def test_a_long_curve_is_thinned_for_the_list() -> None:
+    losses = tuple((step, float(step)) for step in range(1, 101))
+    points = RunSummary.of(Snapshot(losses=losses)).sparkline
+    assert len(points) == 40 and points[-1] == (100, 99.0)
+    assert sum(loss for _, loss in points) / 40 == pytest.approx(50.5, abs=1)
+    assert RunSummary.of(Snapshot(losses=losses[:40])).sparkline == losses[:40]
+    assert RunSummary.of(Snapshot()).sparkline == ()
 
 
 def test_a_broken_run_folder_does_not_hide_the_others(

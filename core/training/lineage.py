@@ -1,0 +1,173 @@
+"""Training a finished adapter further, as a run of its own: what it starts from, what must stay, its ancestors.
+
+Owns which settings belong to an adapter's weights, and the chain adapter ← run ← adapter that card and run keep.
+Loading those weights is the learner's business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from core.adapters.card import AdapterCard, Ancestor, read_card
+from core.adapters.config_file import AdapterFields, read_config
+from core.adapters.method_facts import METHODS
+from core.adapters.store import find_adapter
+from core.adapters.tensor_file import WEIGHTS_FILE
+from core.errors import Place, Problem, WorkbenchError, excerpt, refusal
+from core.models.catalog import find_model
+from core.settings import MethodSettings
+from core.training.spec import RunSpec, StartingAdapter
+from core.workspace import Workspace
+
+FREE_SETTINGS = ("dropout", "loraplus_ratio")  # they shape the training, not the weights
+
+
+def starting_folder(spec: RunSpec, workspace: Workspace) -> Path | None:
+    """The folder of the adapter that a run trains further; None where it begins afresh.
+
+    Raises:
+        WorkbenchError: M25 where there is none of that name.
+    """
+    return find_adapter(workspace, spec.start_from.adapter).folder if spec.start_from else None
+
+
+def starting_problems(spec: RunSpec, workspace: Workspace) -> list[Problem]:
+    """What speaks against training the adapter of a spec further: it is gone, broken, another, or made otherwise."""
+    start = spec.start_from
+    if start is None:
+        return []
+    try:
+        info = find_adapter(workspace, start.adapter)
+        made_with = method_settings(info.folder)
+    except WorkbenchError as error:
+        return list(error.problems)
+    problems = list(info.errors)
+    if info.base_name and info.base_name != spec.base:
+        shown = {"adapter": start.adapter, "made_for": excerpt(info.base_name), "base": excerpt(spec.base)}
+        problems.append(Problem("M19_start_for_other_base", Place(field="start_from"), shown))
+    found = weights_sha256(info.folder) if start.sha256 else None
+    if found != start.sha256:
+        hashes = {"adapter": start.adapter, "expected": excerpt(start.sha256)[:12], "found": str(found)[:12]}
+        problems.append(Problem("A22_start_changed", Place(field="start_from"), hashes))
+    return [*problems, *_differences(spec.method, made_with, start.adapter)]
+
+
+def ancestors(spec: RunSpec, workspace: Workspace) -> tuple[Ancestor, ...]:
+    """What a run of this spec trains further, the nearest first; () where that is nothing, or it is gone.
+
+    A base model that full fine-tuning made is an ancestor as well.
+    """
+    try:
+        if spec.start_from:
+            folder = find_adapter(workspace, spec.start_from.adapter).folder
+            name, sha256 = spec.start_from.adapter, weights_sha256(folder)
+        else:
+            name, folder, sha256 = spec.base, find_model(workspace, spec.base).folder, ""
+        card = read_card(folder)
+    except (OSError, WorkbenchError):
+        return ()
+    if card is None:
+        return (Ancestor(name, sha256),) if spec.start_from else ()
+    return (Ancestor(name, sha256, card.run_id or "", card.dataset or ""), *card.lineage)
+
+
+def pinned_start(spec: RunSpec, workspace: Workspace) -> RunSpec:
+    """The spec with the hash of the adapter that it starts from, where there is one and its hash is not named.
+
+    Raises:
+        WorkbenchError: M25 where there is no such adapter.
+    """
+    if spec.start_from is None or spec.start_from.sha256:
+        return spec
+    found = weights_sha256(find_adapter(workspace, spec.start_from.adapter).folder)
+    return spec.model_copy(update={"start_from": spec.start_from.model_copy(update={"sha256": found})})
+
+
+def further(spec: RunSpec, made: str, name: str, workspace: Workspace) -> RunSpec:
+    """The spec of a run that trains further what the run of `spec` made, otherwise with the same settings.
+
+    An adapter is what it starts from, a model is its base. How long it trains is worked out anew.
+
+    Raises:
+        WorkbenchError: M25 where there is no such adapter; A22 where nobody knows how it was made.
+    """
+    changes: dict[str, Any] = {"name": name}
+    changes["training"] = spec.training.model_copy(update={"epochs": None, "steps": None})
+    if METHODS[spec.method.method].makes == "model":
+        return spec.model_copy(update={**changes, "base": made, "base_fingerprint": None, "start_from": None})
+    folder = find_adapter(workspace, made).folder
+    changes["method"] = method_settings(folder)
+    changes["start_from"] = StartingAdapter(adapter=made, sha256=weights_sha256(folder))
+    return spec.model_copy(update=changes)
+
+
+def method_settings(folder: Path) -> MethodSettings:
+    """The settings that belong to an adapter's weights, as a run that trains it further must have them.
+
+    Of a LoRA adapter they are what its configuration says: PiSSA and OLoRA become a plain LoRA of twice the rank when
+    they are saved, and an adapter made elsewhere has no card.
+
+    Raises:
+        WorkbenchError: A22 where neither its configuration nor its card says how it was made.
+    """
+    fields, problems = read_config(folder)
+    card = read_card(folder)
+    if any(problem.severity == "error" for problem in problems):
+        raise WorkbenchError(problems)
+    if fields and fields.type == "LORA":
+        return _of_lora(fields, card, folder)
+    if card is None or card.settings is None:
+        raise refusal("A22_start_unknown", Place(file=folder.name), adapter=folder.name)
+    if card.settings.method == "ptuning":  # its network is not kept: the virtual tokens it made go on by themselves
+        return card.settings.model_copy(update={"method": "prompt"})
+    return card.settings
+
+
+def weights_sha256(folder: Path) -> str:
+    """The hash of an adapter's tensor file."""
+    with (folder / WEIGHTS_FILE).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _of_lora(fields: AdapterFields, card: AdapterCard | None, folder: Path) -> MethodSettings:
+    found = fields.values
+    if found["rank_pattern"] or found["alpha_pattern"] or found["target_modules"] is None or "+" in fields.method:
+        raise refusal("A22_start_unknown", Place(file=folder.name), adapter=folder.name)
+    trained = card.settings if card and card.settings else MethodSettings()
+    plus = fields.method == "lora" and trained.method == "loraplus"
+    shape = {
+        "method": "loraplus" if plus else fields.method,
+        "rank": found["r"],
+        "alpha": float(found["lora_alpha"]),
+        "target_modules": tuple(sorted(found["target_modules"])),
+        "layers": tuple(found["layers_to_transform"] or ()),
+        "lora_bias": found["lora_bias"],
+    }
+    return trained.model_copy(update=shape)
+
+
+def _differences(wanted: MethodSettings, made_with: MethodSettings, adapter: str) -> Iterator[Problem]:
+    """The settings in which a run would not fit the weights it starts from. LoRA and LoRA+ are the same weights."""
+    for name in ("method", *METHODS[made_with.method].settings):
+        if name in FREE_SETTINGS:
+            continue
+        now, before = (_comparable(settings, name) for settings in (wanted, made_with))
+        if now != before:
+            values = {"field": name, "adapter": adapter, "now": _words(now), "before": _words(before)}
+            yield Problem("A22_start_made_otherwise", Place(field=f"method.{name}"), values)
+
+
+def _comparable(settings: MethodSettings, name: str) -> object:
+    value = getattr(settings, name)
+    if name == "method":
+        return "lora" if value == "loraplus" else value
+    if name == "alpha":
+        return float(value if value is not None else 2 * settings.rank)
+    return tuple(sorted(value)) if isinstance(value, tuple) else value
+
+
+def _words(value: object) -> str:
+    return excerpt(", ".join(map(str, value)) if isinstance(value, tuple) else value)

@@ -1,0 +1,121 @@
+"""A sweep: one or two settings, several values of each, and one run for every combination.
+
+Owns reading a typed list of values, and the specs and names that come of it. Pure: whether a run may be queued is the
+desk's business. A setting is named by its path in the spec: `training.learning_rate`, `method.rank`.
+
+    "1e-4, 2e-4" → parse_values → (0.0001, 0.0002) → swept → [RunSpec, RunSpec]
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+from core.errors import Place, Problem, WorkbenchError, excerpt, refusal
+from core.settings import MethodSettings, SettingField, Settings, TrainingSettings, fields_of
+from core.training.queue import MAX_QUEUED
+from core.training.spec import RunSpec
+from core.workspace import MAX_NAME_CHARACTERS
+
+MAX_SWEPT_SETTINGS = 2
+_GROUPS: dict[str, type[Settings]] = {"method": MethodSettings, "training": TrainingSettings}
+_SWITCH = {"on": True, "true": True, "off": False, "false": False}
+
+
+def sweepable() -> dict[str, SettingField]:
+    """The settings that can be swept, by path: numbers, switches and choices; no lists."""
+    return {
+        f"{group}.{name}": entry
+        for group, model in _GROUPS.items()
+        for name, entry in fields_of(model).items()
+        if entry.minimum is not None or entry.choices or entry.boolean
+    }
+
+
+def parse_values(path: str, typed: str) -> tuple[Any, ...]:
+    """The values of a typed list: `1e-4, 2e-4`, `on, off`, `lora, dora`. Spaces and Chinese commas separate as well.
+
+    Raises:
+        WorkbenchError: H01 for every value that the setting does not allow, a setting that cannot be swept, no value
+            at all, one that is there twice.
+    """
+    entry = _entry(path)
+    return _allowed(path, [_read(entry, part) for part in re.split(r"[\s,，、;；]+", typed) if part])
+
+
+def swept(spec: RunSpec, values: Mapping[str, Sequence[Any]]) -> list[RunSpec]:
+    """A spec for every combination of the values, named after the ones it has; the last setting varies fastest.
+
+    Raises:
+        WorkbenchError: H01 as `parse_values`, and for no setting or more than `MAX_SWEPT_SETTINGS`; A27 for more runs
+            than a queue holds.
+    """
+    if not 1 <= len(values) <= MAX_SWEPT_SETTINGS:
+        raise refusal("H01_swept_settings", count=len(values), limit=MAX_SWEPT_SETTINGS)
+    combinations = list(product(*(_allowed(path, wanted) for path, wanted in values.items())))
+    if len(combinations) > MAX_QUEUED:
+        raise refusal("A27_too_many_swept", count=len(combinations), limit=MAX_QUEUED)
+    return [_with(spec, dict(zip(values, combination, strict=True))) for combination in combinations]
+
+
+def _entry(path: str) -> SettingField:
+    known = sweepable()
+    if path not in known:
+        raise refusal("H01_not_sweepable", Place(field=excerpt(path)), field=excerpt(path), known=", ".join(known))
+    return known[path]
+
+
+def _read(entry: SettingField, part: str) -> Any:
+    """A typed word as the setting's kind of value; itself where it is none, for the setting's own check to refuse."""
+    if entry.boolean:
+        return _SWITCH.get(part.lower(), part)
+    if entry.minimum is None:
+        return part
+    for kind in (int, float):
+        try:
+            return kind(part)
+        except ValueError:
+            continue
+    return part
+
+
+def _allowed(path: str, values: Sequence[Any]) -> tuple[Any, ...]:
+    """The values, each of which the setting allows."""
+    _entry(path)
+    group, _, name = path.partition(".")
+    problems: list[Problem] = []
+    for value in values:
+        try:
+            _GROUPS[group].checked({name: value})
+        except WorkbenchError as error:
+            problems += error.problems
+    if problems:
+        raise WorkbenchError(problems)
+    if not values:
+        raise refusal("H01_no_values", Place(field=path), field=path)
+    twice = next((value for at, value in enumerate(values) if value in values[:at]), None)
+    if twice is not None:
+        raise refusal("H01_value_twice", Place(field=path), field=path, value=_words(path, twice))
+    return tuple(values)
+
+
+def _with(spec: RunSpec, chosen: Mapping[str, Any]) -> RunSpec:
+    tree = spec.model_dump()
+    for path, value in chosen.items():
+        group, _, name = path.partition(".")
+        tree[group][name] = value
+    suffix = "".join(f"-{_words(path, value)}" for path, value in chosen.items())
+    room = MAX_NAME_CHARACTERS - len(suffix)
+    return RunSpec.checked({**tree, "name": spec.name[:room].rstrip(" .") + suffix})
+
+
+def _words(path: str, value: Any) -> str:
+    """A setting with its value as part of a name: `lr0.0002`, `r8`, `packing-on`, `dora`."""
+    name = path.partition(".")[2]
+    if isinstance(value, bool):
+        return f"{name}-{'on' if value else 'off'}"
+    if isinstance(value, int | float):
+        return "".join(word[0] for word in name.split("_")) + f"{value:g}"
+    return str(value)

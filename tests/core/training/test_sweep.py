@@ -1,0 +1,105 @@
+"""A sweep: a typed list of values, one run for every combination, every wrong value named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core.errors import WorkbenchError
+from core.training.queue import MAX_QUEUED
+from core.training.sweep import parse_values, sweepable, swept
+from tests.core.training.conftest import spec_of
+
+
+@pytest.mark.parametrize(
+    ("path", "typed", "values"),
+    [
+        ("training.learning_rate", "1e-4, 2e-4,5e-4", (1e-4, 2e-4, 5e-4)),
+        ("training.learning_rate", "1e-4 2e-4\n5e-4,", (1e-4, 2e-4, 5e-4)),
+        ("method.rank", "4，8、16；32", (4, 8, 16, 32)),
+        ("training.packing", "on, off", (True, False)),
+        ("training.packing", "TRUE false", (True, False)),
+        ("method.method", "lora, dora", ("lora", "dora")),
+        ("training.epochs", "1, 2.5", (1, 2.5)),
+        ("training.seed", "7", (7,)),
+    ],
+)
+def test_a_list_of_values_is_read(path: str, typed: str, values: tuple[Any, ...]) -> None:
+    found = parse_values(path, typed)
+    assert found == values
+    assert [type(value) for value in found] == [type(value) for value in values]
+
+
+@pytest.mark.parametrize(
+    ("path", "typed", "keys"),
+    [
+        ("method.rank", "4, 0, 8, -1", ["H01_out_of_range", "H01_out_of_range"]),
+        ("method.rank", "4.5", ["H01_out_of_range"]),
+        ("training.learning_rate", "nan, inf, 1e-4", ["H01_out_of_range", "H01_out_of_range"]),
+        ("training.learning_rate", "fast", ["H01_out_of_range"]),
+        ("training.packing", "perhaps", ["H01_wrong_type"]),
+        ("method.method", "lora, magic", ["H01_not_a_choice"]),
+        ("method.rank", " , ", ["H01_no_values"]),
+        ("method.rank", "4, 8, 4", ["H01_value_twice"]),
+        ("method.target_modules", "q_proj", ["H01_not_sweepable"]),
+        ("name", "a, b", ["H01_not_sweepable"]),
+        ("training.__class__", "1", ["H01_not_sweepable"]),
+        ("data.sample", "1", ["H01_not_sweepable"]),
+    ],
+)
+def test_every_wrong_value_is_named(path: str, typed: str, keys: list[str]) -> None:
+    with pytest.raises(WorkbenchError) as caught:
+        parse_values(path, typed)
+    assert [problem.key for problem in caught.value.problems] == keys
+    for problem in caught.value.problems:
+        assert problem.describe("zh").what and problem.describe("en").fix
+
+
+def test_every_combination_is_a_run_named_after_its_values() -> None:
+    base = spec_of(name="colors", training={"seed": 7})
+    specs = swept(base, {"training.learning_rate": [1e-4, 2e-5], "method.rank": [4, 8]})
+    assert [spec.name for spec in specs] == [
+        "colors-lr0.0001-r4",
+        "colors-lr0.0001-r8",
+        "colors-lr2e-05-r4",
+        "colors-lr2e-05-r8",
+    ]
+    assert [(spec.training.learning_rate, spec.method.rank) for spec in specs][1] == (1e-4, 8)
+    back = specs[0].model_copy(update={"name": "colors", "method": base.method, "training": base.training})
+    assert back == base, "nothing else has changed"
+    names = [spec.name for spec in swept(base, {"training.packing": [True, False], "method.method": ["lora", "dora"]})]
+    assert names == [
+        "colors-packing-on-lora",
+        "colors-packing-on-dora",
+        "colors-packing-off-lora",
+        "colors-packing-off-dora",
+    ]
+
+
+def test_a_long_name_keeps_its_values() -> None:
+    (spec,) = swept(spec_of(name="n" * 64), {"method.rank": [8]})
+    assert len(spec.name) == 64 and spec.name.endswith("nn-r8")
+
+
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [
+        ({}, "H01"),
+        ({"method.rank": [4], "training.seed": [1], "training.epochs": [1.0]}, "H01"),
+        ({"method.rank": []}, "H01"),
+        ({"method.rank": [4, True]}, "H01"),
+        ({"method.rank": ["8"]}, "H01"),
+        ({"training.seed": list(range(MAX_QUEUED + 1))}, "A27"),
+        ({"training.seed": list(range(13)), "method.rank": [1, 2, 3, 4, 5]}, "A27"),
+    ],
+)
+def test_what_makes_no_sweep_is_refused(values: dict[str, list[Any]], code: str) -> None:
+    with pytest.raises(WorkbenchError) as caught:
+        swept(spec_of(), values)
+    assert caught.value.code == code
+
+
+def test_what_can_be_swept_has_a_name() -> None:
+    assert {"training.learning_rate", "method.rank", "method.method", "training.packing"} <= sweepable().keys()
+    assert not {"method.target_modules", "method.layers", "training.trackers"} & sweepable().keys()

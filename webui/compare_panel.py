@@ -1,0 +1,95 @@
+"""Runs beside each other: overlaid curves, the settings in which they differ, how they ended, what they answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from core.i18n import Language
+from core.training.desk import MAX_COMPARED, MIN_COMPARED
+from core.workbench import Workbench
+from webui import chart_controls, charts, compare_views, history_panel, run_views
+from webui.chart_controls import ChartControls
+from webui.charts import ChartView
+from webui.wiring import RAW, Wiring
+
+
+@dataclass(frozen=True)
+class ComparePanel:
+    """The components. `runs` are those that are compared."""
+
+    part: gr.Accordion
+    runs: gr.Dropdown
+    view: ChartControls
+    plot: gr.Plot
+    tables: gr.HTML
+
+    @property
+    def shown(self) -> list[Any]:
+        """What `draw` fills."""
+        return [self.part, self.runs, self.plot, self.tables]
+
+
+def build(wiring: Wiring) -> ComparePanel:
+    with wiring.say(gr.Accordion(open=False, elem_id="compare-part"), label="runs_tab.compare.title") as part:
+        runs = gr.Dropdown([], value=[], multiselect=True, max_choices=MAX_COMPARED, elem_id="compare-runs")
+        wiring.say(runs, label="runs_tab.compare.runs", info="runs_tab.compare.runs_info")
+        view = chart_controls.build(wiring, "compare")
+        plot = gr.Plot(visible=False, show_label=False, elem_id="plot-compare")
+        wiring.say(plot, label="runs_tab.chart.loss")
+        tables = gr.HTML(elem_id="compare-tables")
+    return ComparePanel(part, runs, view, plot, tables)
+
+
+def connect(wiring: Wiring, panel: ComparePanel, listing: gr.HTML, run: gr.Dropdown) -> None:
+    """`listing` is the list of all runs, in which those that are compared are marked; `run` chooses the open one."""
+    chosen, shown = [panel.runs, run, *panel.view.values], [*panel.shown, listing]
+    wiring.on(listing.click, toggle, chosen, shown, **RAW)
+    begun_or_ended = wiring.shared["active-run"].change
+    again = [panel.runs.input, wiring.language.input, wiring.shared["tab-training"].select, begun_or_ended]
+    wiring.on(again, draw, chosen, shown, **RAW)
+    wiring.on(panel.view.changed, show_chart, [panel.runs, *panel.view.values], [panel.plot], **RAW)
+
+
+def toggle(
+    workbench: Workbench, lang: Language, event: gr.EventData, runs: object, opened: str | None, *view: Any
+) -> list[Any]:
+    """Put the run whose button was clicked in the list beside the others, or take it away again."""
+    run_id = history_panel.clicked(workbench, event, "compare")
+    if run_id is None:
+        return [gr.skip()] * 5
+    before = runs if isinstance(runs, list) else []
+    wanted = [each for each in before if each != run_id] if run_id in before else [*before, run_id]
+    _, *drawn = draw(workbench, lang, wanted[-MAX_COMPARED:], opened, *view)
+    return [gr.update(open=True), *drawn]
+
+
+def draw(workbench: Workbench, lang: Language, runs: object, opened: str | None, *view: Any) -> list[Any]:
+    """The comparison of the runs that are still there, and the list of all with those marked."""
+    every = workbench.runs.list()
+    wanted = _known(workbench, runs)
+    choice = gr.update(choices=run_views.run_choices(every, lang), value=wanted)
+    marked = history_panel.draw(every, opened, wanted, lang)
+    if len(wanted) < MIN_COMPARED:
+        return [gr.skip(), choice, gr.update(visible=False), compare_views.too_few(lang), marked]
+    compared = workbench.runs.compare(wanted)
+    figure = charts.comparison_figure(compared.curves, ChartView.of(*view), lang)
+    plot = gr.update(visible=True, value=figure)
+    return [gr.skip(), choice, plot, compare_views.comparison(compared, lang), marked]
+
+
+def show_chart(workbench: Workbench, lang: Language, runs: object, *view: Any) -> Any:
+    """The overlaid curves as a person now wants to see them."""
+    wanted = _known(workbench, runs)
+    if len(wanted) < MIN_COMPARED:
+        return gr.skip()
+    return charts.comparison_figure(workbench.runs.compare(wanted).curves, ChartView.of(*view), lang)
+
+
+def _known(workbench: Workbench, runs: object) -> list[str]:
+    """The runs among what a browser sent that there are, as many as can be compared."""
+    known = [run.run_id for run in workbench.runs.list()]
+    wanted = [each for each in (runs if isinstance(runs, list) else []) if each in known]
+    return list(dict.fromkeys(wanted))[:MAX_COMPARED]
