@@ -125,9 +125,10 @@ def connect(wiring: Wiring) -> list[Any]:
 
 
 def _connect_filling(wiring: Wiring, panel: LivePanel) -> list[Any]:
-    form, actions = wiring.shared["run-panel"], panel.actions
+    form, actions, repeats = wiring.shared["run-panel"], panel.actions, wiring.shared["repeats"]
+    wiring.on([form.reset.click, form.reuse.use.click], repeat_nothing, [], [repeats])
     ways = ((actions.reuse, use_settings), (actions.further, train_further))
-    filled = [*form.filled, wiring.shared["repeats"]]
+    filled = [*form.filled, repeats]
     events = [wiring.on(button.click, handler, [panel.run], filled, **RAW) for button, handler in ways]
     for event in events:
         event.success(None, js=SHOW_FORM_JS, api_visibility="private")
@@ -138,6 +139,11 @@ def start(workbench: Workbench, lang: Language, repeats: str, *values: Any) -> A
     """Start the run that the form describes and choose it."""
     run_id = start_panel.start_run(workbench, lang, repeats, *values)
     return gr.update(choices=run_views.run_choices(workbench.runs.list(), lang), value=run_id)
+
+
+def repeat_nothing(workbench: Workbench, lang: Language) -> str:
+    """The form holds other settings than a run's."""
+    return ""
 
 
 def use_settings(workbench: Workbench, lang: Language, run_id: str | None) -> list[Any]:

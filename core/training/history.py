@@ -156,7 +156,9 @@ class RunHistory:
         grown_to = _size(folder / EVENTS_FILE)
         counted = self._weighed.get(run_id)
         if counted is None or counted[0] != grown_to:
-            counted = self._weighed[run_id] = (grown_to, sum(_size(file) for file in folder.rglob("*")))
+            # A walk that passes over what goes meanwhile: checkpoints are rotated.
+            files = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+            counted = self._weighed[run_id] = (grown_to, sum(map(_size, files)))
         return counted[1]
 
     def keep(self, run_id: str, snapshot: Snapshot) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+from core.adapters.method_size import MethodSize
 from core.errors import Problem, WorkbenchError
 from core.settings import MethodSettings
 from core.training.plan import Plan
@@ -56,8 +57,8 @@ class StandInForm(StandInData):
             raise self.refused
         return SimpleNamespace(running=self.measuring)
 
-    def method_size(self, settings: MethodSettings) -> Any:
-        return SimpleNamespace(trained=4_900_000, total=139_000_000)
+    def method_size(self, settings: MethodSettings) -> MethodSize:
+        return MethodSize(trained=4_900_000, total=139_000_000, copied_bytes=0)
 
     def module_names(self) -> list[str]:
         return ["q_proj", "down_proj"]

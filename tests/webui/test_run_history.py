@@ -81,7 +81,7 @@ def test_a_run_is_listed_with_its_descent_its_losses_and_their_course(
 def test_a_run_in_progress_is_listed_the_same_at_every_step(workspace: Workspace, workbench: Any) -> None:
     write_run(workspace, "run-1")
     [summary] = workbench.runs.list()
-    running = [_with(summary, status=Status.RUNNING, step=step, elapsed_s=step, bytes=step) for step in (1, 2)]
+    running = [_with(summary, status=Status.RUNNING, step=step, elapsed_s=step, train_loss=step) for step in (1, 2)]
     first, second = (history_views.history_list([run], None, (), "en") for run in running)
     assert first == second and "in progress" in first
 

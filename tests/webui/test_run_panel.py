@@ -13,6 +13,7 @@ import gradio as gr
 import pytest
 
 from core.adapters.method_facts import METHODS
+from core.adapters.method_size import MethodSize
 from core.data.options import DataOptions
 from core.errors import Place, Problem, WorkbenchError, refusal
 from core.i18n import LANGUAGES, Language, text
@@ -121,10 +122,11 @@ def test_on_a_full_base_no_method_is_marked(workbench: Any) -> None:
 
 def test_a_method_says_how_much_it_trains_and_what_it_cannot_do(workbench: Any) -> None:
     card = plan_of(workbench, method="prompt")[0]
-    assert "Trains 4.9 M of 139.0 M parameters, 3.5 %" in card
+    assert "Trains 4.9 M of 139.0 M parameters, 3.53 %" in card
     assert text("methods.prompt.help", "en") in html.unescape(card)
     assert "cannot be merged" in card
     assert "models/" in plan_of(workbench, method="full")[0]
+    assert "copies that take 1.0 GB" in method_views.size_words(MethodSize(1, 2, copied_bytes=10**9), "en")
     assert "139.0 M" not in plan_of(workbench, rank=0)[0]  # the plan says what is wrong
 
 

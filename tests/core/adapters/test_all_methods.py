@@ -28,8 +28,7 @@ from tests.core.adapters.reloading import ANSWERS_FILE, LOGITS_FILE, Job, last_l
 
 STEPS = 3
 IDS = [1, 4093, 198, 1780, 357, 260, 2470, 30, 2]
-# PiSSA and OLoRA are kept as the difference of two products: rounding of fp32 shows.
-TOLERANCE = {"pissa": 2e-3, "olora": 2e-3}
+TOLERANCE = 2e-4  # of logits up to 30: what fp32 rounds where sums are made in another order
 pytestmark = [
     pytest.mark.starter,
     pytest.mark.timeout(600),
@@ -90,7 +89,7 @@ def compare(expected: dict[str, torch.Tensor], results: Path, of_peft: set[str])
     for name, logits in found.items():
         method = name.partition("/")[2]
         distance = (logits - expected[method]).abs().max().item()
-        assert distance < TOLERANCE.get(method, 2e-4), (name, distance)
+        assert distance < TOLERANCE, (name, distance)
     answers = json.loads((results / ANSWERS_FILE).read_text("utf-8"))
     assert set(answers) == set(expected)
     assert all(tokens >= 4 and text for text, tokens in answers.values()), answers
