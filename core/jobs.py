@@ -30,14 +30,13 @@ class Job(Generic[ProgressT, ResultT]):
 
     def __init__(self, name: str, work: Callable[[Watch[ProgressT]], ResultT]) -> None:
         self.progress: ProgressT | None = None
-        self._work = work
         self._cancelled = threading.Event()
         self._result: list[ResultT] = []
         self._error: BaseException | None = None
         self._raised_at: TracebackType | None = None
         self._began = time.monotonic()
         self._ended: float | None = None
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(work,), name=name, daemon=True)
         self._thread.start()
 
     @property
@@ -73,14 +72,15 @@ class Job(Generic[ProgressT, ResultT]):
             raise self._error.with_traceback(self._raised_at)  # else it would grow each time it is raised
         return self._result[0]
 
-    def _run(self) -> None:
+    def _run(self, work: Callable[[Watch[ProgressT]], ResultT]) -> None:
         try:
-            self._result.append(self._work(self._report))
+            self._result.append(work(self._report))
         except BaseException as error:  # noqa: BLE001 - whoever asks for the result gets it
             self._error, self._raised_at = error, error.__traceback__
             if isinstance(error, Cancelled | WorkbenchError):
                 let_go(error)
         finally:
+            del work  # an error that is kept would keep it, with all that it holds
             self._ended = time.monotonic()
 
     def _report(self, progress: ProgressT) -> None:

@@ -30,10 +30,10 @@ from core.data.preview import PreviewRow, preview_row
 from core.errors import Problem, WorkbenchError, excerpt, refusal
 from core.models import catalog, memory
 from core.models.downloads import Downloads, DownloadStatus
-from core.settings import LoadSettings, MethodSettings, Precision, SamplingSettings
+from core.settings import LoadSettings, Method, MethodSettings, Precision, SamplingSettings
 from core.training.desk import RunDesk
 from core.training.forecasts import Forecasts, ForecastStatus
-from core.workspace import Workspace, read_json, write_json
+from core.workspace import Workspace, free_name, read_json, write_json
 
 __all__ = ["AT_STEP", "ModelStatus", "PreviewRow", "Workbench"]
 
@@ -286,9 +286,16 @@ class Workbench(AbstractContextManager["Workbench"]):
     def adapter_details(self, name: str) -> AdapterInfo:
         return store.find_adapter(self.workspace, name)
 
-    def check_adapter_name(self, name: str) -> Problem | None:
-        """Why a new adapter may not be called so; a run that will be saved under the name counts as well."""
-        return store.check_adapter_name(self.workspace, name, self.runs.promised_names())
+    def check_result_name(self, name: str, method: Method) -> Problem | None:
+        """Why what a run makes may not be called so; a run that will be saved under the name counts as well."""
+        from core.training.keeping import check_result_name
+
+        return check_result_name(self.workspace, MethodSettings(method=method), name, self.runs.promised_names())
+
+    def free_result_name(self, wish: str, method: Method) -> str:
+        """`wish`, numbered where something of its kind, or a run that will be saved, has the name already."""
+        folder = self.workspace.models if METHODS[method].makes == "model" else self.workspace.adapters
+        return free_name(folder, wish, promised=self.runs.promised_names())
 
     def applied(self) -> list[str]:
         """Names of the adapters that chat can use at once."""

@@ -302,7 +302,7 @@ def test_the_requirements_are_what_the_code_imports() -> None:
     assert sorted(required - imported - NEEDED_BY_LIBRARIES) == [], "take out of requirements.txt"
 
 
-NEEDED_BY_LIBRARIES = {"accelerate", "gguf", "fastapi", "starlette", "python_multipart"}
+NEEDED_BY_LIBRARIES = {"accelerate", "gguf", "pandas", "tensorboard", "fastapi", "starlette", "python_multipart"}
 
 
 def _refused(machine: Machine, words: str) -> None:

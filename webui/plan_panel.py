@@ -19,7 +19,6 @@ from core.errors import WorkbenchError
 from core.i18n import Language, text
 from core.training.spec import RunSpec
 from core.workbench import Workbench
-from core.workspace import free_name
 from webui import forecast_views, method_panel, plan_views
 from webui.background import awaited
 from webui.incoming import checked_type
@@ -103,8 +102,8 @@ def show_forecast(workbench: Workbench, lang: Language, *values: Any) -> list[An
 
 def _planned(workbench: Workbench, values: Sequence[Any]) -> RunSpec:
     """What the form describes, under a name that is free: neither plan nor forecast depends on it."""
-    stand_in = free_name(workbench.workspace.adapters, "adapter")
-    return described(workbench, values).model_copy(update={"name": stand_in})
+    spec = described(workbench, values)
+    return spec.model_copy(update={"name": workbench.free_result_name("adapter", spec.method.method)})
 
 
 def described(workbench: Workbench, values: Sequence[Any]) -> RunSpec:

@@ -17,6 +17,7 @@ from webui.setting_words import label, short_number, value_text
 from webui.views import Kind, badge, card, details, escape, facts, heading, note, problem_list, table
 
 if TYPE_CHECKING:
+    from core.adapters.method_facts import Makes
     from core.training.plan import Plan
     from core.training.spec import RunSpec
 
@@ -113,10 +114,10 @@ def use_button(values: Mapping[str, Any], words: str, elem_id: str = "") -> str:
     return f'<button type="button" class="wb-use"{own} data-do="use" data-values="{data}">{escape(words)}</button>'
 
 
-def name_check(problem: Problem | None, name: str, lang: Language) -> str:
-    """Whether an adapter name can be used, said while it is typed."""
+def name_check(problem: Problem | None, name: str, makes: Makes, lang: Language) -> str:
+    """Whether the name of an adapter or a model can be used, said while it is typed."""
     if not name.strip():
-        return note(text("training_tab.run.name_hint", lang))
+        return note(text(f"training_tab.run.name_hint_{makes}", lang))
     if problem is None:
         return note(text("training_tab.run.name_free", lang, name=name), "good")
     words = problem.describe(lang)

@@ -78,10 +78,13 @@ def spec_from(base: str, precision: str, options: DataOptions, values: Sequence[
 def form_values(spec: RunSpec) -> list[Any]:
     """What each component of the form holds for a run, in the order of `FORM`: the inverse of `spec_from`.
 
-    Hashes stay behind: a run that is made of the form takes the data and the adapter as they are then.
+    Hashes stay behind: a run that is made of the form takes the data and the adapter as they are then. An alpha of
+    twice the rank is the automatic one: it stays so when the rank is changed.
     """
     prompts = "\n".join(prompt.replace("\n", "\\n") for prompt in spec.sample_prompts)
-    settings = dict(zip(METHOD, values_from(spec.method, METHOD), strict=True))
+    follows = spec.method.alpha == 2 * spec.method.rank
+    method = spec.method.model_copy(update={"alpha": None}) if follows else spec.method
+    settings = dict(zip(METHOD, values_from(method, METHOD), strict=True))
     training = tuple(fields_of(TrainingSettings))
     settings |= dict(zip(training, values_from(spec.training, training), strict=True))
     start_from = spec.start_from.adapter if spec.start_from else ""

@@ -19,7 +19,6 @@ from core.settings import fields_of
 from core.training.spec import RunSpec
 from core.training.trackers import available_trackers
 from core.workbench import Workbench
-from core.workspace import free_name
 from webui import method_panel, plan_panel, reuse_panel, start_panel, sweep_panel
 from webui.data_view import LAST_ONLY
 from webui.fields import component
@@ -203,7 +202,8 @@ def connect_plan(wiring: Wiring, trigger: Any) -> None:
 
 def _connect_start(wiring: Wiring, trigger: Any) -> None:
     panel: RunPanel = wiring.shared["run-panel"]
-    known, shown = [panel.name, panel.dataset, panel.plan.refused], [*panel.starting.shown, panel.name_check]
+    known = [panel.name, panel.dataset, panel.plan.refused, *panel.method_chosen]
+    shown = [*panel.starting.shown, panel.name_check]
     wiring.on(trigger, start_panel.check_name, known, shown, **LAST_ONLY, **_in_turn("start-button"))
 
 
@@ -237,7 +237,7 @@ def fill(workbench: Workbench, lang: Language, spec: RunSpec) -> list[Any]:
     status = workbench.model_status()
     if status is None or status.name != spec.base:
         words.append(text("run_form.reuse.other_base", lang, name=spec.base))
-    name = free_name(workbench.workspace.adapters, spec.name or "adapter")
+    name = workbench.free_result_name(spec.name or "adapter", spec.method.method)
     updates = [gr.update(choices=known, value=dataset if dataset in known else None), name, *others]
     return [
         *(update if isinstance(update, dict) else gr.update(value=update) for update in updates),

@@ -9,8 +9,7 @@ import gradio as gr
 
 from core.i18n import Language, text
 from core.workbench import Workbench
-from core.workspace import free_name
-from webui import plan_views
+from webui import method_panel, plan_views
 from webui.plan_panel import described, missing
 from webui.views import note
 from webui.wiring import Wiring
@@ -40,12 +39,24 @@ def build(wiring: Wiring) -> StartPanel:
     return StartPanel(start, queue, gr.HTML(elem_id="run-said"))
 
 
-def check_name(workbench: Workbench, lang: Language, typed: str | None, dataset: str | None, refused: Any) -> list[Any]:
-    """What the buttons say now, and whether the name is free: both said while it is typed."""
+def check_name(
+    workbench: Workbench,
+    lang: Language,
+    typed: str | None,
+    dataset: str | None,
+    refused: Any,
+    method: str | None,
+    start_from: str | None,
+) -> list[Any]:
+    """What the buttons say now, and whether the name is free: both said while it is typed.
+
+    What is trained further from an adapter is one, whatever method the form holds.
+    """
     name = str(typed or "").strip()
-    problem = workbench.check_adapter_name(name) if name else None
+    facts = method_panel.known(None if start_from else method)
+    problem = workbench.check_result_name(name, facts.name) if name else None
     lacking = missing(workbench, None if problem else name, dataset) or ("settings" if refused else None)
-    return [*_buttons(workbench, lacking, lang), plan_views.name_check(problem, name, lang)]
+    return [*_buttons(workbench, lacking, lang), plan_views.name_check(problem, name, facts.makes, lang)]
 
 
 def _buttons(workbench: Workbench, lacking: str | None, lang: Language) -> list[Any]:
@@ -74,5 +85,5 @@ def queue_run(workbench: Workbench, lang: Language, repeats: str, *values: Any) 
     """
     spec = described(workbench, values)
     workbench.runs.enqueue([spec], STARTED_BY, repeats)
-    further = free_name(workbench.workspace.adapters, spec.name, promised=workbench.runs.promised_names())
+    further = workbench.free_result_name(spec.name, spec.method.method)
     return [note(text("run_form.queue.added", lang, name=spec.name), "good"), further]

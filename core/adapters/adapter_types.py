@@ -17,10 +17,10 @@ from core.adapters.layouts import (
     TunerLayers,
     Values,
     VirtualTokens,
-    names_module,
+    names_of,
 )
 
-MAX_RANK = 512
+MAX_RANK = 1024  # twice what can be set: PiSSA and OLoRA are saved so, AdaLoRA begins with half as much again
 MAX_ALPHA = 1e6
 
 
@@ -97,8 +97,8 @@ def _oft(shapes: Shapes, values: Values) -> Change | None:
 
 
 def _rank_of(values: Values, module: str, rank: int) -> bool:
-    named = (each for name, each in values["rank_pattern"].items() if names_module(name, module))
-    return bool(rank == next(named, values["r"]))
+    ranks = values["rank_pattern"]
+    return bool(rank == next((ranks[name] for name in names_of(module) if name in ranks), values["r"]))
 
 
 def _lora_extras(values: Values, module: str) -> frozenset[str]:
@@ -110,7 +110,7 @@ def _ia3_extras(values: Values, module: str) -> frozenset[str] | None:
     names = values["feedforward_modules"]
     if names is None:
         return None
-    return frozenset({"input"} if any(names_module(name, module) for name in names) else ())
+    return frozenset({"input"} if any(name in names for name in names_of(module)) else ())
 
 
 def _lora_name(values: Values) -> str:

@@ -75,19 +75,19 @@ class ByModule:
 
 @dataclass(frozen=True)
 class Names:
-    """A list of module names; None for a pattern, which is not used, and () for nothing where `optional`."""
+    """A list of module names; None for a pattern, which is not used, and none for nothing where `optional`."""
 
     optional: bool = False
 
-    def read(self, values: Mapping[str, Any], name: str, report: Report) -> tuple[str, ...] | None:
+    def read(self, values: Mapping[str, Any], name: str, report: Report) -> frozenset[str] | None:
         value = values.get(name)
         if value is None:
-            return () if self.optional else None
+            return frozenset() if self.optional else None
         if isinstance(value, str):
             report("M22_pattern_ignored", name, value)
             return None
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            return tuple(value)
+            return frozenset(value)
         report("M18_field", name, value, allowed='["q_proj", "v_proj", …]')
         return None
 
@@ -96,13 +96,13 @@ class Names:
 class LayerNumbers:
     """The layers that an adapter is limited to; None where it is not."""
 
-    def read(self, values: Mapping[str, Any], name: str, report: Report) -> tuple[int, ...] | None:
+    def read(self, values: Mapping[str, Any], name: str, report: Report) -> frozenset[int] | None:
         value = values.get(name)
         numbers = [value] if _is_whole(value) else value
         if numbers is None or numbers == []:
             return None
         if isinstance(numbers, list) and all(_is_whole(number) and number >= 0 for number in numbers):
-            return tuple(numbers)
+            return frozenset(numbers)
         report("M18_field", name, value, allowed="[0, 1, …]")
         return None
 

@@ -19,6 +19,7 @@ from core.adapters.config_rules import LayerNumbers, Names, Rule, only, whole
 
 MAX_VIRTUAL_TOKENS = 512
 PROMPT = "prompt_embeddings"
+MOST_PARTS = 32  # of a module's path that a name can be the end of
 QUANTISED = ("int8", "nf4")
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -225,15 +226,20 @@ def targeted(values: Values, module: str) -> bool:
     names, excluded = values.get("target_modules"), values.get("exclude_modules", ())
     if names is None or excluded is None:
         return False
-    layers, numbers = values.get("layers_to_transform"), re.findall(r"\.(\d+)\.", module)
+    layers, numbers = values.get("layers_to_transform"), re.findall(r"\.(\d{1,9})\.", module)
     if layers is not None and not (numbers and int(numbers[0]) in layers):
         return False
-    return any(names_module(name, module) for name in names) and not any(names_module(n, module) for n in excluded)
+    said = names_of(module)
+    return any(name in names for name in said) and not any(name in excluded for name in said)
 
 
-def names_module(name: str, module: str) -> bool:
-    """Whether a plain name of a configuration means this module: all of its path, or the end of it."""
-    return module == name[1:] if name.startswith("^") else module == name or module.endswith(f".{name}")
+def names_of(module: str) -> list[str]:
+    """The plain names of a configuration that mean this module, the longest first: all of its path, or the end of it.
+
+    They are looked up, never tried one by one: a hostile folder can hold many thousands of names and of modules.
+    """
+    parts = module.rsplit(".", MOST_PARTS)
+    return [f"^{module}", *(".".join(parts[at:]) for at in range(len(parts)))]
 
 
 def _untargeted(values: Values, parts: Parts) -> list[str]:

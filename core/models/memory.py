@@ -68,7 +68,9 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
             return True
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which need not be imported to know it
+            return True
         if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY_WORDS):
-            return True  # `torch.OutOfMemoryError` is one
+            return True
         error = error.__cause__ or error.__context__
     return False

@@ -317,9 +317,7 @@ class RunDesk:
 
     def promised_names(self) -> Sequence[str]:
         """Names of adapters that are still being made, or wait to be."""
-        active = self._runner.active_name()
-        waiting = [self._runner.snapshot(entry.run_id).name for entry in self._queue.entries]
-        return [*([active] if active else []), *waiting]
+        return [spec.name for spec in self._needed()]
 
     def user_of_dataset(self, name: str) -> str:
         """The run in progress or in the queue that reads a data set; "" for none."""

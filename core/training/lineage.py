@@ -14,8 +14,9 @@ from typing import Any
 from core.adapters.card import AdapterCard, Ancestor, read_card
 from core.adapters.config_file import AdapterFields, read_config
 from core.adapters.method_facts import METHODS
-from core.adapters.store import find_adapter
+from core.adapters.store import AdapterInfo, find_adapter
 from core.adapters.tensor_file import WEIGHTS_FILE
+from core.adapters.validity import read_adapter
 from core.errors import Place, Problem, WorkbenchError, excerpt, refusal
 from core.models.catalog import find_model
 from core.settings import MethodSettings
@@ -40,11 +41,11 @@ def starting_problems(spec: RunSpec, workspace: Workspace) -> list[Problem]:
     if start is None:
         return []
     try:
-        info = find_adapter(workspace, start.adapter)
+        info = _whole_adapter(workspace, start.adapter)
         made_with = method_settings(info.folder)
     except WorkbenchError as error:
         return list(error.problems)
-    problems = list(info.errors)
+    problems: list[Problem] = []
     if info.base_name and info.base_name != spec.base:
         shown = {"adapter": start.adapter, "made_for": excerpt(info.base_name), "base": excerpt(spec.base)}
         problems.append(Problem("M19_start_for_other_base", Place(field="start_from"), shown))
@@ -78,11 +79,11 @@ def pinned_start(spec: RunSpec, workspace: Workspace) -> RunSpec:
     """The spec with the hash of the adapter that it starts from, where there is one and its hash is not named.
 
     Raises:
-        WorkbenchError: M25 where there is no such adapter.
+        WorkbenchError: M25 where there is no such adapter; what is wrong with its files.
     """
     if spec.start_from is None or spec.start_from.sha256:
         return spec
-    found = weights_sha256(find_adapter(workspace, spec.start_from.adapter).folder)
+    found = weights_sha256(_whole_adapter(workspace, spec.start_from.adapter).folder)
     return spec.model_copy(update={"start_from": spec.start_from.model_copy(update={"sha256": found})})
 
 
@@ -92,13 +93,14 @@ def further(spec: RunSpec, made: str, name: str, workspace: Workspace) -> RunSpe
     An adapter is what it starts from, a model is its base. How long it trains is worked out anew.
 
     Raises:
-        WorkbenchError: M25 where there is no such adapter; A22 where nobody knows how it was made.
+        WorkbenchError: M25 where there is no such adapter; what is wrong with its files; A22 where nobody knows how it
+            was made.
     """
     changes: dict[str, Any] = {"name": name}
     changes["training"] = spec.training.model_copy(update={"epochs": None, "steps": None})
     if METHODS[spec.method.method].makes == "model":
         return spec.model_copy(update={**changes, "base": made, "base_fingerprint": None, "start_from": None})
-    folder = find_adapter(workspace, made).folder
+    folder = _whole_adapter(workspace, made).folder
     changes["method"] = method_settings(folder)
     changes["start_from"] = StartingAdapter(adapter=made, sha256=weights_sha256(folder))
     return spec.model_copy(update=changes)
@@ -111,7 +113,8 @@ def method_settings(folder: Path) -> MethodSettings:
     they are saved, and an adapter made elsewhere has no card.
 
     Raises:
-        WorkbenchError: A22 where neither its configuration nor its card says how it was made.
+        WorkbenchError: A22 where neither its configuration nor its card says how it was made; H01 where what they say
+            is more than can be trained.
     """
     fields, problems = read_config(folder)
     card = read_card(folder)
@@ -120,6 +123,8 @@ def method_settings(folder: Path) -> MethodSettings:
     if fields and fields.type == "LORA":
         return _of_lora(fields, card, folder)
     if card is None or card.settings is None:
+        raise refusal("A22_start_unknown", Place(file=folder.name), adapter=folder.name)
+    if card.settings.method != read_adapter(folder).method:
         raise refusal("A22_start_unknown", Place(file=folder.name), adapter=folder.name)
     if card.settings.method == "ptuning":  # its network is not kept: the virtual tokens it made go on by themselves
         return card.settings.model_copy(update={"method": "prompt"})
@@ -132,9 +137,17 @@ def weights_sha256(folder: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _whole_adapter(workspace: Workspace, name: str) -> AdapterInfo:
+    info = find_adapter(workspace, name)
+    if info.errors:
+        raise WorkbenchError(info.errors)
+    return info
+
+
 def _of_lora(fields: AdapterFields, card: AdapterCard | None, folder: Path) -> MethodSettings:
     found = fields.values
-    if found["rank_pattern"] or found["alpha_pattern"] or found["target_modules"] is None or "+" in fields.method:
+    uneven = found["rank_pattern"] or found["alpha_pattern"] or found["exclude_modules"]
+    if uneven or found["target_modules"] is None or "+" in fields.method:
         raise refusal("A22_start_unknown", Place(file=folder.name), adapter=folder.name)
     trained = card.settings if card and card.settings else MethodSettings()
     plus = fields.method == "lora" and trained.method == "loraplus"
@@ -143,10 +156,10 @@ def _of_lora(fields: AdapterFields, card: AdapterCard | None, folder: Path) -> M
         "rank": found["r"],
         "alpha": float(found["lora_alpha"]),
         "target_modules": tuple(sorted(found["target_modules"])),
-        "layers": tuple(found["layers_to_transform"] or ()),
+        "layers": tuple(sorted(found["layers_to_transform"] or ())),
         "lora_bias": found["lora_bias"],
     }
-    return trained.model_copy(update=shape)
+    return MethodSettings.checked(trained.model_dump() | shape)
 
 
 def _differences(wanted: MethodSettings, made_with: MethodSettings, adapter: str) -> Iterator[Problem]:

@@ -15,8 +15,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from core.adapters.base_shapes import shapes_of
 from core.adapters.method_facts import METHODS
 from core.adapters.methods import PROMPT_METHODS, method_problems
+from core.adapters.validity import judge
 from core.data.conversation import Example
 from core.data.datasets import DatasetInfo, find_dataset, read_card
 from core.data.library import DataLibrary
@@ -30,7 +32,7 @@ from core.settings import LoadSettings
 from core.training.checkpoints import library_versions
 from core.training.decisions import Decision, RowCounts
 from core.training.keeping import check_result_name
-from core.training.lineage import starting_problems
+from core.training.lineage import starting_folder, starting_problems
 from core.training.optimizers import optimizer_problems
 from core.training.plan import Plan, plan, row_limit, validation_share
 from core.training.samples import SamplePrompt, typed_prompts, usual_prompts
@@ -154,12 +156,12 @@ def check_spec(
     The name of a run that `resumes` may be taken: perhaps by itself, and it is settled when the adapter is kept.
 
     Raises:
-        WorkbenchError: every problem found: the data's, A07, M14, M19, M25 or D42, H05, H06, H09, H12, H13, H14.
+        WorkbenchError: every problem found: the data's, A07, M14, M19, M20, M25 or D42, H05, H06, H09, H12, H13, H14.
     """
     problems = [*data.errors, *(each for each in base_problems(spec, loaded) if each.severity == "error")]
     name_problem = None if resumes else check_result_name(workspace, spec.method, spec.name)
     problems += [name_problem] if name_problem else []
-    problems += [] if resumes else starting_problems(spec, workspace)
+    problems += [] if resumes else starting_problems(spec, workspace) or _misfits_of_start(spec, workspace, loaded)
     problems += [Problem("M14_training_refused", each.place, each.values) for each in _damage(loaded.problems)]
     problems += method_problems(spec.method, loaded.model, loaded.precision.precision)
     problems += [] if problems else disk_problems(spec, workspace, loaded, "error")
@@ -169,6 +171,14 @@ def check_spec(
         problems.append(Problem("H12_checkpointing_with_prefix", Place(field="activation_checkpointing")))
     if problems:
         raise WorkbenchError(problems, len(problems) - len(data.errors) + data.error_count)
+
+
+def _misfits_of_start(spec: RunSpec, workspace: Workspace, loaded: LoadedModel) -> list[Problem]:
+    """What the loaded base lacks, or has in another shape, for the adapter that is trained further."""
+    folder = starting_folder(spec, workspace)
+    if folder is None:
+        return []
+    return [*judge(folder, shapes_of(loaded.model), loaded.fingerprint, loaded.info.name).errors]
 
 
 def _packing_problems(spec: RunSpec, loaded: LoadedModel) -> list[Problem]:

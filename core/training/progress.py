@@ -277,7 +277,13 @@ def _ended(now: Snapshot, event: Event) -> Snapshot:
     match event:
         case Finished():
             return replace(
-                now, status=Status.FINISHED, phase=None, adapter=event.adapter, makes=event.makes, kept_step=event.step
+                now,
+                status=Status.FINISHED,
+                phase=None,
+                adapter=event.adapter,
+                makes=event.makes,
+                kept_step=event.step,
+                finish_reason=event.reason,
             )
         case Stopped():
             discarded = event.reason == "asked" and now.keep_asked is False

@@ -25,8 +25,12 @@ class RankBudget:
 
     def on_step(self, step: int) -> None:
         """Rank and prune, with the gradients of this step still there."""
-        if self._prunes:
-            self._model.base_model.update_and_allocate(step)
+        if not self._prunes:
+            return
+        for tensor in self._model.parameters():
+            if tensor.grad is not None:  # fp16's scaler skips steps that are not finite; the ranking must as well
+                tensor.grad.nan_to_num_(0.0, 0.0, 0.0)
+        self._model.base_model.update_and_allocate(step)
 
     def penalty(self) -> torch.Tensor:
         """How far the matrices are from orthogonal, with its weight: the mean of |PPᵀ − I| over all of them."""

@@ -24,7 +24,7 @@ from core.training.checkpoints import SPEC_FILE, latest_checkpoint
 from core.training.history import EVENTS_FILE
 from core.training.log import LOG_FILE
 from core.training.progress import Snapshot
-from core.workspace import Workspace
+from core.workspace import Workspace, suggested_name
 
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # that a zip can say
 CODE = Path(__file__).resolve().parents[2]
@@ -40,8 +40,12 @@ def write_archive(workspace: Workspace, snapshot: Snapshot, target_folder: Path,
         WorkbenchError: A14 where it cannot be written; nothing is left behind.
     """
     run = workspace.runs / snapshot.run_id
-    own = Path(tempfile.mkdtemp(dir=target_folder))
-    target = own / f"{snapshot.name}-{snapshot.run_id}.zip"
+    name = f"{suggested_name(snapshot.name)}-{snapshot.run_id}.zip"
+    try:
+        own = Path(tempfile.mkdtemp(dir=target_folder))
+    except OSError as error:
+        raise refusal("A14_cannot_write", Place(file=str(target_folder)), reason=error.strerror or "") from error
+    target = own / name
     try:
         with zipfile.ZipFile(target, "w") as archive:
             for name in (SPEC_FILE, EVENTS_FILE, LOG_FILE):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from core.training.endings import StopSignal
     from core.training.resume import Resumption
 
+WAKES_S = 0.2
 logger = logging.getLogger(__name__)
 
 
@@ -131,9 +133,10 @@ class Runner:
     def can_wait(self, entry: Entry) -> bool:
         """Whether a run is there that can begin later: one that was prepared and has not begun, or is to go on."""
         try:
-            return entry.resumes or self.snapshot(entry.run_id).pid is None
+            seen = self.snapshot(entry.run_id)
         except WorkbenchError:
             return False
+        return seen.status != Status.FINISHED if entry.resumes else seen.pid is None
 
     def resumption(self, run_id: str, model: LoadedModel | None) -> Resumption:
         """From where a run that ended early would go on, and what has changed since; nothing is started.
@@ -218,7 +221,11 @@ class Runner:
         active = self._active
         if active is not None:
             self.stop(active.run_id, keep=True)
-        return self.wait(timeout_s)
+        ends = time.monotonic() + timeout_s
+        while not self.wait(WAKES_S):  # a signal that another thread was given does not wake a longer wait
+            if time.monotonic() > ends:
+                return False
+        return True
 
     def snapshot(self, run_id: str) -> Snapshot:
         """What a run has come to by now.

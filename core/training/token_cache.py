@@ -116,13 +116,13 @@ def _read(path: Path) -> RenderedSet | None:
         about = json.loads(held["about"].tobytes())
         ids, lengths, lines = held["ids"], held["lengths"], held["lines"].tolist()
         trained = np.unpackbits(held["trained"], count=len(ids)).astype(bool)
+        labels = np.where(trained, ids, NOT_TRAINED)
+        ends = [0, *np.cumsum(lengths).tolist()]
+        rows = [
+            Rendered(ids[start:end].tolist(), labels[start:end].tolist(), line)
+            for (start, end), line in zip(pairwise(ends), lines, strict=True)
+        ]
+        problems = tuple(Problem(**{**each, "place": Place(**each["place"])}) for each in about["problems"])
+        return RenderedSet(rows, about["documents"], problems=problems)
     except Exception:  # noqa: BLE001 - whatever is wrong with it, it is made anew
         return None
-    labels = np.where(trained, ids, NOT_TRAINED)
-    ends = [0, *np.cumsum(lengths).tolist()]
-    rows = [
-        Rendered(ids[start:end].tolist(), labels[start:end].tolist(), line)
-        for (start, end), line in zip(pairwise(ends), lines, strict=True)
-    ]
-    problems = tuple(Problem(**{**each, "place": Place(**each["place"])}) for each in about["problems"])
-    return RenderedSet(rows, about["documents"], problems=problems)

@@ -24,7 +24,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 READY_S = 60.0
-PATIENCE_MS = 30_000  # for what takes a moment on a quiet machine
+PATIENCE_MS = 60_000  # for what takes a moment on a quiet machine
+SOON_MS = 240_000  # for what takes seconds on one: a plan, a short run
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -88,10 +89,10 @@ class Server:
         self.listener.join(READY_S)
 
     def stop(self) -> int:
-        """As Ctrl-C does."""
+        """As `kill` does. (A test run in the background hands its children a Ctrl-C that is ignored.)"""
         assert self.process is not None
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
+            self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(READY_S)
         self.listener.join(READY_S)
         return status
@@ -204,7 +205,7 @@ def load_model(page: Page, name: str) -> None:
         choice.click()
         page.get_by_role("option", name=name, exact=True).click()
     page.locator("#load-model").click()
-    page.locator("#model-status", has_text=name).wait_for(timeout=120_000)
+    page.locator("#model-status", has_text=name).wait_for(timeout=SOON_MS)
 
 
 def upload_rows(page: Page, file: Path) -> None:

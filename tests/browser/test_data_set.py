@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Server, Visitor, load_model, open_tab, upload_rows
+from tests.browser.conftest import SOON_MS, Server, Visitor, load_model, open_tab, upload_rows
 from tests.conftest import STARTER
 
 pytestmark = pytest.mark.browser
@@ -77,9 +77,9 @@ def test_a_broken_table_is_mapped_mended_and_trained_on(
     page.locator("#run-name textarea, #run-name input").fill("mended")
     page.locator("#run-epochs input").fill("1")
     page.locator("#run-epochs input").blur()
-    expect(page.locator("#start-run")).to_contain_text("Start training", timeout=60_000)
+    expect(page.locator("#start-run")).to_contain_text("Start training", timeout=SOON_MS)
     page.locator("#start-run").click()
-    expect(page.locator("#run-progress")).to_contain_text("Finished", timeout=60_000)
+    expect(page.locator("#run-progress")).to_contain_text("Finished", timeout=SOON_MS)
     spec = next((server.data_dir / "training" / "runs").glob("*/spec.yaml")).read_text(encoding="utf-8")
     assert "trim_text" in spec
     assert "drop_duplicates" not in spec
@@ -141,17 +141,17 @@ def test_a_length_that_cuts_off_every_answer_is_refused_with_the_one_that_fits(
     upload_rows(page, shared_data / "oral_grading_full.jsonl")
     expect(page.locator("#dataset-report")).to_contain_text("200")
     plan = page.locator("#plan-card")
-    expect(plan).to_contain_text("190 to train on", timeout=60_000)
+    expect(plan).to_contain_text("190 to train on", timeout=SOON_MS)
     page.locator("#run-name textarea, #run-name input").fill("grader")
     page.locator("#run-max_length input").fill(TUTORIALS_LENGTH)
     expect(page.locator("#start-run")).to_contain_text("Start training")  # the page has taken in what was typed
     page.locator("#run-max_length input").blur()
     expect(plan).to_contain_text(
-        "With a maximum length of 192 tokens no row has anything left to learn", timeout=60_000
+        "With a maximum length of 192 tokens no row has anything left to learn", timeout=SOON_MS
     )
     expect(page.locator("#start-run")).to_contain_text("Not ready")
     screenshot(page, "data-too-long-en")
     page.locator("#fit-length").click()
-    expect(page.locator("#start-run")).to_contain_text("Start training", timeout=60_000)
+    expect(page.locator("#start-run")).to_contain_text("Start training", timeout=SOON_MS)
     expect(page.locator("#run-max_length input")).not_to_have_value(TUTORIALS_LENGTH)
     expect(plan).to_contain_text("200")

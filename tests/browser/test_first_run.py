@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Server, Visitor, load_model, open_tab, upload_rows, write_rows
+from tests.browser.conftest import SOON_MS, Server, Visitor, load_model, open_tab, upload_rows, write_rows
 from tests.conftest import STARTER
 
 pytestmark = pytest.mark.browser
@@ -49,10 +49,10 @@ def test_a_newcomer_trains_the_starter_on_real_rows_and_compares(
     page.locator("#run-name textarea, #run-name input").fill("first-run")
     page.locator("#run-epochs input").fill("1")
     page.locator("#run-epochs input").blur()
-    expect(page.locator("#plan-card")).to_contain_text("54", timeout=60_000)
+    expect(page.locator("#plan-card")).to_contain_text("54", timeout=SOON_MS)
     screenshot(page, "training-before-en")
     page.locator("#start-run").click()
-    expect(page.locator("#stop-run")).to_be_visible(timeout=60_000)
+    expect(page.locator("#stop-run")).to_be_visible(timeout=SOON_MS)
 
     for _ in range(2):
         page.reload()
@@ -61,7 +61,7 @@ def test_a_newcomer_trains_the_starter_on_real_rows_and_compares(
     screenshot(page, "training-during-en")
     expect(page.locator("#stop-run")).to_be_hidden(timeout=300_000)
     expect(page.locator("#chat-with-it")).to_be_visible()
-    expect(page.locator("#plot-loss canvas, #plot-loss svg").first).to_be_visible()
+    expect(page.locator("#plot-loss .main-svg").first).to_be_visible()
     screenshot(page, "training-after-en")
 
     open_tab(page, "Parameters")
@@ -79,7 +79,7 @@ def test_a_newcomer_trains_the_starter_on_real_rows_and_compares(
     page.locator("#chat-message textarea").fill("Name three primary colours.")
     page.locator("#chat-message textarea").press("Enter")
     panes = page.locator("#chat-panes [data-testid=bot]")
-    expect(panes).to_have_count(2, timeout=120_000)
+    expect(panes).to_have_count(2, timeout=SOON_MS)
     expect(page.locator("#chat-send")).to_be_visible(timeout=300_000)
     screenshot(page, "chat-en")
     for language in ("en", "zh"):
@@ -120,17 +120,17 @@ def test_a_killed_server_shows_the_run_as_interrupted_with_its_chart_and_resumes
     page.locator("#run-name textarea, #run-name input").fill("cut-off")
     page.locator("#run-epochs input").fill("500")
     page.locator("#run-epochs input").blur()
-    expect(page.locator("#plan-card")).to_contain_text("500", timeout=60_000)
+    expect(page.locator("#plan-card")).to_contain_text("500", timeout=SOON_MS)
     page.locator("#start-run").click()
-    expect(page.locator("#plot-loss canvas, #plot-loss svg").first).to_be_visible(timeout=60_000)
-    expect(page.locator("#chat-with-it")).to_be_visible(timeout=60_000)  # there is a checkpoint
+    expect(page.locator("#plot-loss .main-svg").first).to_be_visible(timeout=SOON_MS)
+    expect(page.locator("#chat-with-it")).to_be_visible(timeout=SOON_MS)  # there is a checkpoint
     server.kill()
     page.close()
     server.start()
     page = visitor.open(server.url)
     open_tab(page, "Training")
-    expect(page.locator("#run-progress")).to_contain_text("Interrupted", ignore_case=True, timeout=30_000)
-    expect(page.locator("#plot-loss canvas, #plot-loss svg").first).to_be_visible()
+    expect(page.locator("#run-progress")).to_contain_text("Interrupted", ignore_case=True, timeout=SOON_MS)
+    expect(page.locator("#plot-loss .main-svg").first).to_be_visible()
     expect(page.locator("#stop-run")).to_be_hidden()
     screenshot(page, "interrupted-en")
     expect(page.locator("#resume-run")).to_contain_text("Resume after step")

@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import Server, Visitor, load_model, open_tab, upload_rows, write_rows
+from tests.browser.conftest import SOON_MS, Server, Visitor, load_model, open_tab, upload_rows, write_rows
 
 pytestmark = pytest.mark.browser
 
 LONG, SHORT = "1000", "1"  # epochs: one that is still going on whenever it is stopped, and one that soon ends
-SOON_MS = 120_000  # for what waits for a run, on a busy machine
 
 
 @pytest.mark.timeout(600)

@@ -94,3 +94,16 @@ def test_what_ended_work_held_is_let_go(cause: Exception) -> None:
     assert held[0]() is None
     with pytest.raises(type(cause)):
         job.result()
+
+
+def test_ended_work_is_let_go_with_all_that_it_was_given() -> None:
+    held = Held()
+    alive = weakref.ref(held)
+
+    def work_on(held: Held) -> Job[int, bool]:
+        return Job("work", lambda watch: held is not None)
+
+    job = work_on(held)
+    assert job.wait(WAIT_S) and job.result()
+    del held
+    assert alive() is None

@@ -92,8 +92,9 @@ def test_the_name_of_the_run_in_progress_is_taken(
 
     save_random_adapter(tiny_model, workbench.workspace.adapters / "old", seed=1)
     monkeypatch.setattr(workbench.runs, "promised_names", lambda: ["Colors"])
-    problem = workbench.check_adapter_name("colors")
+    problem = workbench.check_result_name("colors", "lora")
     assert problem is not None and problem.key == "M25_name_taken" and problem.values["suggestion"] == "colors-2"
+    assert workbench.free_result_name("colors", "lora") == "colors-2"
     with pytest.raises(WorkbenchError) as caught:
         workbench.rename_adapter("old", "colors")
     assert caught.value.key == "M25_name_taken"

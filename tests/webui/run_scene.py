@@ -9,11 +9,11 @@ from typing import Any
 
 from core.adapters.method_size import MethodSize
 from core.errors import Problem, WorkbenchError
-from core.settings import MethodSettings
+from core.settings import Method, MethodSettings
 from core.training.plan import Plan
 from core.training.spec import RunSpec
 from core.workbench import ModelStatus
-from core.workspace import Workspace
+from core.workspace import Workspace, free_name
 from tests.webui.data_scene import NAME, StandInData
 from tests.webui.test_model_tab import BF16
 from tests.webui.test_views import PLAN
@@ -42,8 +42,12 @@ class StandInForm(StandInData):
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     known: list[Any] = field(default_factory=list)
 
-    def check_adapter_name(self, name: str) -> Problem | None:
-        return Problem("D42_name_empty") if name == "taken" else None
+    def check_result_name(self, name: str, method: str) -> Problem | None:
+        return Problem("D42_name_empty") if name in ("taken", f"taken by {method}") else None
+
+    def free_result_name(self, wish: str, method: Method) -> str:
+        folder = self.workspace.models if method == "full" else self.workspace.adapters
+        return free_name(folder, wish, promised=self.promised_names())
 
     def plan(self, spec: RunSpec) -> Plan:
         self.calls.append(("plan", spec.name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from core.adapters.method_facts import METHODS
@@ -73,9 +73,15 @@ SPECS = st.builds(
 @settings(max_examples=60, deadline=None)
 @given(SPECS)
 def test_a_spec_that_fills_the_form_comes_out_of_it_and_of_its_yaml_the_same(spec: RunSpec) -> None:
+    assume(spec.method.alpha != 2 * spec.method.rank)
     out = spec_from(spec.base, spec.load.precision, spec.data, form_values(spec))
     assert out == spec
     assert reuse_panel.written_spec(spec_text(out)) == spec
+
+
+def test_an_alpha_of_twice_the_rank_goes_on_following_it() -> None:
+    spec = RunSpec(name="a", base="b", dataset="c", method=MethodSettings(rank=8, alpha=16.0))
+    assert spec_from("b", "auto", spec.data, form_values(spec)).method.alpha is None
 
 
 def test_every_setting_is_in_one_group_and_the_plain_ones_are_always_seen() -> None:

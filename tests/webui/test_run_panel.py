@@ -293,16 +293,30 @@ def test_the_buttons_say_what_is_missing(workbench: Any, changes: dict[str, Any]
     workbench.status = changes.get("status", workbench.status)
     workbench.going_on = changes.get("active")
     workbench.data.running = changes.get("checking", False)
-    known = (changes.get("name", "first"), changes.get("dataset", NAME), changes.get("refused", False))
+    known = (changes.get("name", "first"), changes.get("dataset", NAME), changes.get("refused", False), "lora", "")
     start, add, _ = start_panel.check_name(workbench, "en", *known)
     assert words in start["value"]
     assert add["visible"] == queue
 
 
 def test_the_name_is_checked_while_it_is_typed(workbench: Any) -> None:
-    assert "D42" in start_panel.check_name(workbench, "en", "taken", NAME, False)[2]
-    assert "is free" in start_panel.check_name(workbench, "en", " first ", NAME, False)[2]
-    assert start_panel.check_name(workbench, "en", None, None, False)[0]["variant"] == "secondary"
+    assert "D42" in start_panel.check_name(workbench, "en", "taken", NAME, False, "lora", "")[2]
+    assert "is free" in start_panel.check_name(workbench, "en", " first ", NAME, False, "lora", "")[2]
+    assert start_panel.check_name(workbench, "en", None, None, False, None, None)[0]["variant"] == "secondary"
+
+
+@pytest.mark.parametrize(
+    ("method", "start_from", "taken", "folder"),
+    [("lora", "", "lora", "loras/"), ("full", "", "full", "models/"), ("full", "an adapter", "lora", "loras/")],
+)
+def test_the_name_is_checked_among_what_the_run_makes(
+    workbench: Any, method: str, start_from: str, taken: str, folder: str
+) -> None:
+    """A model may have an adapter's name; what is trained further from an adapter is one."""
+    for other in ("lora", "full"):
+        said = start_panel.check_name(workbench, "en", f"taken by {other}", NAME, False, method, start_from)[2]
+        assert ("D42" in said) == (other == taken)
+    assert folder in start_panel.check_name(workbench, "en", "", NAME, False, method, start_from)[2]
 
 
 def test_the_recipe_of_a_run_is_the_servers(workbench: Any) -> None:

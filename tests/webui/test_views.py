@@ -260,8 +260,8 @@ def test_models_adapters_and_refusals_can_be_drawn_in_both_languages(lang: Langu
     assert "/data/loras/a" in model_views.adapter_details(adapter(), lang)
     error = refusal("D42_name_empty")
     assert plan_views.plan_refused(error, lang)
-    assert plan_views.name_check(error.problems[0], "x", lang)
-    assert "x" in plan_views.name_check(None, "x", lang)
+    assert plan_views.name_check(error.problems[0], "x", "adapter", lang)
+    assert "x" in plan_views.name_check(None, "x", "adapter", lang)
     for missing in ("model", "data", "checking", "planning", "name", "running"):
         assert plan_views.plan_missing(missing, lang)
 

@@ -19,6 +19,7 @@ from core.adapters.tensor_file import WEIGHTS_FILE
 from core.adapters.validity import judge, read_adapter
 from core.errors import Problem
 from core.models.catalog import fingerprint, inspect
+from core.settings import MethodSettings, fields_of
 from tests.core.adapters.building import ALL_TYPES, edit_json, save_random_adapter, save_random_adapter_of
 
 KINDS = [kind for kind in ALL_TYPES if "/" not in kind]
@@ -450,3 +451,31 @@ def test_layers_that_a_type_cannot_go_with_are_refused(
     other = base._replace(shapes=replace(base.shapes, **changes))
     assert keys(folders["LOHA"], other) == [key]
     assert keys(folders["LORA"], other) == []
+
+
+def test_the_largest_rank_that_can_be_trained_can_be_applied(tmp_path: Path, tiny_model: Any, base: Base) -> None:
+    """PiSSA and OLoRA are saved with twice the rank that was set."""
+    largest = 2 * int(fields_of(MethodSettings)["rank"].maximum or 0)
+    made = save_random_adapter(tiny_model, tmp_path / "a", seed=1, r=largest, target_modules=["q_proj"])
+    assert judged(made, base) == []
+
+
+def test_many_names_and_many_modules_are_judged_at_once(folder: Path) -> None:
+    def many(tensors: dict[str, Any]) -> dict[str, Any]:
+        (a, b) = (next(each for name, each in tensors.items() if part in name) for part in ("lora_A", "lora_B"))
+        paths = [f"base_model.model.model.layers.{number}.q_proj" for number in range(500)]
+        return {f"{path}.lora_{x}.weight": each.clone() for path in paths for x, each in (("A", a), ("B", b))}
+
+    changed_tensors(folder, many)
+    edit_json(folder / CONFIG_FILE, target_modules=[*(f"a{number}" for number in range(50_000)), "q_proj"])
+    started = time.monotonic()
+    assert read_adapter(folder).problems == ()
+    assert time.monotonic() - started < 2
+
+
+def test_a_layer_number_too_long_to_read_is_no_layer(folder: Path, base: Base) -> None:
+    edit_json(folder / CONFIG_FILE, layers_to_transform=[0])
+    changed_tensors(
+        folder, lambda all_: {name.replace("layers.1.", f"layers.{'1' * 5000}."): all_[name] for name in all_}
+    )
+    assert keys(folder, base) == ["M20_untargeted_modules"]

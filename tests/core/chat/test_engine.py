@@ -101,10 +101,10 @@ def test_groups_that_wait_together_are_answered_in_one_batch(
     started = threading.Event()
     held = engine_module.decode
 
-    def counted(tree: Any, eos_ids: Any, pad_id: int, requests: Any, cancelled: Any) -> Any:
+    def counted(tree: Any, eos_ids: Any, pad_id: int, requests: Any, *options: Any) -> Any:
         sizes.append(len(requests))
         started.set()
-        return held(tree, eos_ids, pad_id, requests, cancelled)
+        return held(tree, eos_ids, pad_id, requests, *options)
 
     monkeypatch.setattr(engine_module, "decode", counted)
     first = engine.submit([ask()])

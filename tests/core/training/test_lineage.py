@@ -9,18 +9,21 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from core.adapters.card import Ancestor, read_card, write_card
+from core.data.library import DataLibrary
 from core.errors import WorkbenchError
 from core.settings import MethodSettings
 from core.training.desk import RunDesk
 from core.training.events import StepDone
 from core.training.lineage import ancestors, method_settings, starting_problems, weights_sha256
+from core.training.preparation import Planner
 from core.training.progress import Snapshot, Status
 from core.training.runner import Runner
 from core.training.spec import RunSpec, StartingAdapter
 from core.workspace import Workspace
-from tests.core.adapters.building import save_random_adapter
+from tests.core.adapters.building import edit_json, save_random_adapter, save_random_adapter_of
 from tests.core.training.conftest import spec_of, write_rows
 
 WAIT_S = 60.0
@@ -165,6 +168,37 @@ def test_an_adapter_that_does_not_say_how_it_was_made_is_not_continued(poet: Wor
     file.write_text(json.dumps({**json.loads(file.read_text()), "rank_pattern": {"q_proj": 2}}))
     with pytest.raises(WorkbenchError, match="A22"):
         method_settings(poet.adapters / "poet")
+
+
+@pytest.mark.parametrize("values", [{"exclude_modules": ["v_proj"]}, {"r": 600}, {"lora_alpha": 5000}])
+def test_an_adapter_that_no_run_could_have_made_is_not_continued(poet: Workspace, values: dict[str, Any]) -> None:
+    edit_json(poet.adapters / "poet" / "adapter_config.json", **values)
+    with pytest.raises(WorkbenchError, match=r"A22|H01"):
+        method_settings(poet.adapters / "poet")
+
+
+def test_a_card_that_names_another_method_than_the_files_is_not_believed(place: Workspace, tiny_model: Any) -> None:
+    folder = save_random_adapter_of(tiny_model, "ADALORA", place.adapters / "poet")
+    card = read_card(folder)
+    assert card
+    write_card(folder, card.model_copy(update={"settings": MethodSettings()}))
+    with pytest.raises(WorkbenchError, match="A22"):
+        method_settings(folder)
+
+
+def test_an_adapter_without_weights_is_refused(poet: Workspace) -> None:
+    spec = started_from(poet, dropout=0.3)
+    spec = spec.model_copy(update={"start_from": StartingAdapter(adapter="poet", sha256="0" * 64)})
+    (poet.adapters / "poet" / "adapter_model.safetensors").unlink()
+    assert [problem.key for problem in starting_problems(spec, poet)] == ["M18_no_weights"]
+
+
+def test_an_adapter_of_another_shape_is_refused_before_the_run_trains(poet: Workspace, loaded: Any) -> None:
+    file = poet.adapters / "poet" / "adapter_model.safetensors"
+    spec, tensors = started_from(poet), load_file(file)
+    save_file({name: each.repeat(1, 2) if "lora_A" in name else each for name, each in tensors.items()}, file)
+    with pytest.raises(WorkbenchError, match="M19"):
+        Planner(poet, DataLibrary(poet)).plan(spec, loaded)
 
 
 def test_an_adapter_that_waits_to_be_trained_further_is_not_deleted(poet: Workspace) -> None:

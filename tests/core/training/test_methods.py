@@ -343,6 +343,14 @@ def test_adalora_prunes_to_its_budget_and_its_checkpoint_can_be_gone_on_with(bas
     assert penalty is not None and penalty.requires_grad and math.isfinite(float(penalty.detach()))
 
 
+def test_a_step_that_fp16_skips_leaves_the_ranking_as_it_was(base: Callable[..., Any]) -> None:
+    learner = make_learner(settings_of("adalora"), base(), seed=1, steps=12)
+    for tensor in learner.model.parameters():
+        tensor.grad = torch.full_like(tensor, math.inf) if tensor.requires_grad else None
+    learner.on_step(1)
+    assert all(tensor.isfinite().all() for tensor in learner.state()["budget"]["importance"].values())
+
+
 def test_a_run_too_short_to_rank_by_is_not_pruned(base: Callable[..., Any]) -> None:
     learner = make_learner(settings_of("adalora"), base(), seed=1, steps=1)
     trained(learner, steps=1)

@@ -99,7 +99,8 @@ def test_the_snapshot_holds_what_happened() -> None:
 
 
 def test_events_one_by_one_give_the_same_snapshot_as_all_at_once() -> None:
-    events = [*BEGUN, step(1), EvalDone(1, 2.5, True, 0.1, 5.0), step(2), Finished("a", 2, 9.0)]
+    events = [*BEGUN, step(1), EvalDone(1, 2.5, True, 0.1, 5.0), step(2), Finished("a", 2, 9.0, "loss_target")]
+    assert fold(events).finish_reason == "loss_target"
     progress = Progress()
     for count, event in enumerate(events, start=1):
         progress.add(event)

@@ -14,7 +14,7 @@ import pytest
 from core.errors import WorkbenchError
 from core.settings import LoadSettings
 from core.training.desk import RunDesk
-from core.training.events import Event, Finished, RunStarted, Stopped, StopReason
+from core.training.events import Event, EventLog, Finished, RunStarted, Stopped, StopReason
 from core.training.progress import Snapshot, Status
 from core.training.queue import MAX_QUEUED, Entry, QueueState, RunQueue
 from core.training.runner import Runner
@@ -310,6 +310,16 @@ def test_a_damaged_order_loses_no_run(place: Workspace, loaded: Any, content: by
     assert again.order() == []
     assert again.statuses() == {"a": "interrupted"}
     assert again.resumption(again.id_of("a")).step == 0
+
+
+def test_a_run_that_is_gone_or_has_finished_meanwhile_waits_no_more(place: Workspace, loaded: Any) -> None:
+    runner = Runner(place)
+    run_id = runner.prepare(spec_of(name="a"))
+    EventLog(place.runs / run_id / "events.jsonl").append(Finished("a", 5, 1.0))
+    write_json(place.state / "queue.json", [vars(Entry(each, resumes=True)) for each in ("gone", run_id)])
+    desk = Desk(place, loaded)
+    desk.start_queue()
+    assert (desk.order(), list(desk.promised_names()), desk.statuses()) == ([], [], {"a": "finished"})
 
 
 def test_what_waits_no_more_is_left_out_when_the_order_is_read(tmp_path: Path) -> None:

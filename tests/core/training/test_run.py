@@ -376,8 +376,8 @@ def test_a_bug_becomes_a_reference_to_the_log_with_its_traceback(train: Train, m
     ("error", "kind", "key"),
     [
         (OSError(28, "No space left on device"), Stopped, "A13_disk_full_run"),
-        (torch.OutOfMemoryError("CUDA out of memory"), Failed, "A20_out_of_memory"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), Failed, "A20_out_of_memory"),
+        (torch.OutOfMemoryError("CUDA out of memory"), Failed, "A20_out_of_memory_saving"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), Failed, "A20_out_of_memory_saving"),
     ],
 )
 def test_a_full_disk_or_memory_is_named(

@@ -100,3 +100,12 @@ def test_where_nothing_can_be_written_nothing_is_left(
     with pytest.raises(WorkbenchError, match="A14"):
         write_archive(place, runner.snapshot(run_id), tmp_path)
     assert not list(tmp_path.glob("tmp*"))
+    with pytest.raises(WorkbenchError, match="A14"):
+        write_archive(place, runner.snapshot(run_id), tmp_path / "nowhere")
+
+
+def test_a_name_in_a_history_from_elsewhere_leads_nowhere_else(place: Workspace, tmp_path: Path) -> None:
+    runner = Runner(place)
+    snapshot = replace(runner.snapshot(runner.prepare(spec_of())), name="../../evil")
+    file = write_archive(place, snapshot, tmp_path)
+    assert (file.resolve().parent.parent, file.name) == (tmp_path.resolve(), f"evil-{snapshot.run_id}.zip")

@@ -91,6 +91,7 @@ def carry_out(order: Order, place: Workspace, loaded: Any) -> dict[str, Any]:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
+        torch.set_num_threads(1)  # a fork's pool is made anew by the first who asks, which threads must not do together
         os._exit(command(order, place, writing) if "command" in order else live(order, place, loaded, writing))
     os.close(writing)
     timer = threading.Timer(order["after_s"], os.kill, (child, signal.SIGKILL)) if order.get("after_s") else None
@@ -139,6 +140,7 @@ def live(order: Order, place: Workspace, loaded: Any, told: int) -> int:
 def command(order: Order, place: Workspace, told: int) -> int:
     """The fork's whole life as `app.py`, in which its run sends it signals."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests in the background inherit as ignored
     signals, emit = list(order["signals"]), Runner._emit
 
     def watched(self: Runner, active: Any, event: Any) -> None:
