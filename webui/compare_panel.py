@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,13 +44,17 @@ def build(wiring: Wiring) -> ComparePanel:
     return ComparePanel(part, runs, view, plot, tables)
 
 
-def connect(wiring: Wiring, panel: ComparePanel, listing: gr.HTML, run: gr.Dropdown) -> None:
-    """`listing` is the list of all runs, in which those that are compared are marked; `run` chooses the open one."""
+def connect(wiring: Wiring, panel: ComparePanel, listing: gr.HTML, run: gr.Dropdown, changed: Sequence[Any]) -> None:
+    """`listing` is the list of all runs, in which those that are compared are marked; `run` chooses the open one.
+
+    `changed` are the events after which a run may be gone.
+    """
     chosen, shown = [panel.runs, run, *panel.view.values], [*panel.shown, listing]
     wiring.on(listing.click, toggle, chosen, shown, **RAW)
     begun_or_ended = wiring.shared["active-run"].change
     again = [panel.runs.input, wiring.language.input, wiring.shared["tab-training"].select, begun_or_ended]
-    wiring.on(again, draw, chosen, shown, **RAW)
+    for trigger in (again, *changed):
+        wiring.on(trigger, draw, chosen, shown, **RAW)
     wiring.on(panel.view.changed, show_chart, [panel.runs, *panel.view.values], [panel.plot], **RAW)
 
 

@@ -120,7 +120,7 @@ def connect(wiring: Wiring) -> list[Any]:
     clicked = [panel.queue.listing.click, panel.history.listing.click]
     wiring.on(clicked, open_clicked, panel.wishes, drawn, **IN_TURN)
     open_run.connect(wiring, panel.opened, panel.run)
-    compare_panel.connect(wiring, panel.comparing, panel.history.listing, panel.run)
+    compare_panel.connect(wiring, panel.comparing, panel.history.listing, panel.run, changed)
     return _connect_filling(wiring, panel)
 
 

@@ -100,10 +100,11 @@ def connect(wiring: Wiring, panel: RunActions, run: gr.Dropdown) -> list[Any]:
     keep, discard, _ = stopping.answers
     yes, _ = deleting.answers
     wiring.on(panel.stop.click, ask_to_stop, [], [stopping.box, stopping.question])
-    wiring.on([each.click for each in stopping.answers], hide_dialog, [], [stopping.box])
+    wiring.on([each.click for each in stopping.answers], hide, [], [stopping.box])
     wiring.on(panel.delete.click, ask_to_delete, [run], [deleting.box, deleting.question], **RAW)
-    wiring.on([each.click for each in deleting.answers], hide_dialog, [], [deleting.box])
+    wiring.on([each.click for each in deleting.answers], hide, [], [deleting.box])
     exported = [panel.export, panel.download]
+    wiring.on(run.change, hide, [], [panel.download])
     wiring.on(panel.export.click, export, [run], exported, concurrency_limit=2, **RAW)
     outputs = [wiring.shared["tabs"], wiring.shared["chat-columns"]]
     wiring.on(panel.chat.click, chat_with_it, [run], outputs, **RAW)
@@ -128,7 +129,7 @@ def draw(snapshot: Snapshot, lang: Language) -> list[Any]:
         gr.update(visible=not active and adapter),
         gr.update(visible=True),
         gr.update(visible=not active),
-        HIDDEN,
+        HIDDEN if active else gr.skip(),  # what was exported stays on offer while other runs begin and end
         gr.update(visible=not active),
     ]
 
@@ -148,7 +149,7 @@ def ask_to_stop(workbench: Workbench, lang: Language) -> list[Any]:
     return [gr.update(visible=True), text("training_tab.stop.question", lang)]
 
 
-def hide_dialog(workbench: Workbench, lang: Language) -> Any:
+def hide(workbench: Workbench, lang: Language) -> Any:
     return gr.update(visible=False)
 
 

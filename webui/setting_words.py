@@ -16,13 +16,15 @@ def label(name: str, lang: Language) -> str:
 
 
 def value_text(name: str, value: Any, lang: Language) -> str:
-    """A setting's value: a choice by its name, an empty list as none, None as automatic."""
+    """A setting's value: a choice by its name, None as automatic, an empty list as all layers or none."""
     if value is None:
         return text("fields.automatic", lang)
     if isinstance(value, bool):
         return text("fields.on" if value else "fields.off", lang)
     if isinstance(value, tuple | list):
-        return ", ".join(map(str, value)) or text("run_form.none", lang)
+        own = (f"settings.{model}.{name}.empty" for model in MODELS)
+        empty = next((key for key in own if has_text(key)), "run_form.none")
+        return ", ".join(map(str, value)) or text(empty, lang)
     if isinstance(value, int | float):
         return short_number(value)
     keys = (f"methods.{value}.name", *(f"settings.{model}.{name}.choices.{value}" for model in MODELS))

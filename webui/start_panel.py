@@ -45,13 +45,13 @@ def check_name(
     typed: str | None,
     dataset: str | None,
     refused: Any,
-    method: str | None,
-    start_from: str | None,
+    *chosen: str | None,
 ) -> list[Any]:
     """What the buttons say now, and whether the name is free: both said while it is typed.
 
-    What is trained further from an adapter is one, whatever method the form holds.
+    `chosen` are the method and the adapter that is trained further, if one is: the result is one, too.
     """
+    method, start_from = chosen
     name = str(typed or "").strip()
     facts = method_panel.known(None if start_from else method)
     problem = workbench.check_result_name(name, facts.name) if name else None

@@ -19,7 +19,7 @@ from core.errors import Place, Problem, WorkbenchError
 from core.models.catalog import structure_of
 
 # Methods whose files look like those of another one; the card tells them apart.
-_ALIKE = {"lora": ("loraplus", "pissa", "olora"), "trained_weights": ("bitfit", "freeze")}
+ALIKE = {"lora": ("loraplus", "pissa", "olora"), "trained_weights": ("bitfit", "freeze")}
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class AdapterFiles:
         said = self.card.method if self.card else ""
         if self.fields is None:
             return said
-        return said if said in _ALIKE.get(self.fields.method, ()) else self.fields.method
+        return said if said in ALIKE.get(self.fields.method, ()) else self.fields.method
 
 
 def read_adapter(folder: Path) -> AdapterFiles:

@@ -301,8 +301,9 @@ class RunDesk:
             if loaded is None:
                 self._load(spec.base, spec.load, report)  # and it begins, where the queue is not on hold
                 loaded = self._model_for(spec.base)
-            if run_id in self._queue:
-                self._begin(self._queue.entries[0], loaded)
+            for entry in self._queue.entries:
+                if entry.run_id == run_id:  # wherever it stands by now
+                    self._begin(entry, loaded)
 
     def advance(self) -> None:
         """Begin the next queued run where one can: called when a run has ended and when a base model was loaded."""

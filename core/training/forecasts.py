@@ -95,7 +95,7 @@ class Forecasts:
         with self._lock:
             known = self._known(key, setting.machine.free_memory_gb) or self._finished(key, setting)
             job = None if known or key in self._broken else self._begin(key, setting, loaded)
-        if job is not None and job.wait(wait_s):
+        if job is not None and job.wait(wait_s) and not job.cancelled:
             return self.status(spec, loaded)
         if known is not None:
             return ForecastStatus(False, 1.0, forecast(setting, known.measurement, known.measurement is None))
@@ -109,6 +109,9 @@ class Forecasts:
         if job is not None:
             job.cancel()
             job.wait()
+            with self._lock:
+                if self._job is job:
+                    self._job = None  # its end, whatever it was, would keep the model and what was trained on it
 
     def _begin(self, key: str, setting: Setting, loaded: LoadedModel) -> Job[float, _Outcome] | None:
         """The job that measures this: the one that goes on, or a new one; None where a run is in progress."""

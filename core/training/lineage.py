@@ -16,7 +16,7 @@ from core.adapters.config_file import AdapterFields, read_config
 from core.adapters.method_facts import METHODS
 from core.adapters.store import AdapterInfo, find_adapter
 from core.adapters.tensor_file import WEIGHTS_FILE
-from core.adapters.validity import read_adapter
+from core.adapters.validity import ALIKE
 from core.errors import Place, Problem, WorkbenchError, excerpt, refusal
 from core.models.catalog import find_model
 from core.settings import MethodSettings
@@ -122,9 +122,8 @@ def method_settings(folder: Path) -> MethodSettings:
         raise WorkbenchError(problems)
     if fields and fields.type == "LORA":
         return _of_lora(fields, card, folder)
-    if card is None or card.settings is None:
-        raise refusal("A22_start_unknown", Place(file=folder.name), adapter=folder.name)
-    if card.settings.method != read_adapter(folder).method:
+    possible = (fields.method, *ALIKE.get(fields.method, ())) if fields else ()
+    if card is None or card.settings is None or card.settings.method not in possible:
         raise refusal("A22_start_unknown", Place(file=folder.name), adapter=folder.name)
     if card.settings.method == "ptuning":  # its network is not kept: the virtual tokens it made go on by themselves
         return card.settings.model_copy(update={"method": "prompt"})

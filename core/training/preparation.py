@@ -40,7 +40,7 @@ from core.training.sizing import disk_problems, machine_of, shape_of
 from core.training.spec import OtherData, RunSpec
 from core.training.token_cache import WORTH_KEEPING, TokenCache, cache_key
 from core.training.trackers import tracker_problems
-from core.workspace import Workspace
+from core.workspace import Workspace, name_problem
 
 PLANNED_WHOLE = 10_000_000  # characters of a data set up to which a plan on the page renders every row
 PLANNED_ROWS = 2000  # of a bigger one
@@ -159,8 +159,8 @@ def check_spec(
         WorkbenchError: every problem found: the data's, A07, M14, M19, M20, M25 or D42, H05, H06, H09, H12, H13, H14.
     """
     problems = [*data.errors, *(each for each in base_problems(spec, loaded) if each.severity == "error")]
-    name_problem = None if resumes else check_result_name(workspace, spec.method, spec.name)
-    problems += [name_problem] if name_problem else []
+    against = name_problem(spec.name) if resumes else check_result_name(workspace, spec.method, spec.name)
+    problems += [against] if against else []
     problems += [] if resumes else starting_problems(spec, workspace) or _misfits_of_start(spec, workspace, loaded)
     problems += [Problem("M14_training_refused", each.place, each.values) for each in _damage(loaded.problems)]
     problems += method_problems(spec.method, loaded.model, loaded.precision.precision)
@@ -294,23 +294,26 @@ def make_plan(spec: RunSpec, data: DatasetReport, rows: RenderedRows, loaded: Lo
     )
     chosen = plan(spec, counts, shape, machine)
     chosen = replace(chosen, warnings=(*chosen.warnings, *_said_once(after)))
-    resolved = chosen.resolve(spec).model_copy(
-        update={
-            "base_fingerprint": loaded.fingerprint,
-            "tokenizer_sha256": loaded.tokenizer_sha256,
-            "device": loaded.precision.device,
-            "dataset_sha256": data.info.sha256,
-            "other_data": {
-                each.info.name: OtherData(sha256=each.info.sha256, data=each.options) for each in data.others
-            },
-            "data": spec.data.model_copy(update={"format": data.format}),
-            "load": LoadSettings(precision=loaded.precision.precision),
-            "versions": library_versions(),
-        }
-    )
+    resolved = _resolved(chosen.resolve(spec), data, loaded)
     prompts = typed_prompts(loaded.tokenizer, spec.sample_prompts, data.system_prompt)
     prompts = prompts or usual_prompts(loaded.tokenizer, [*rows.validation_examples, *rows.train_examples])
     return Preparation(resolved, chosen, train.rows, validation.rows, prompts, data.system_prompt)
+
+
+def _resolved(spec: RunSpec, data: DatasetReport, loaded: LoadedModel) -> RunSpec:
+    """The spec with what was found: data, base, tokenizer, device and libraries."""
+    others = {each.info.name: OtherData(sha256=each.info.sha256, data=each.options) for each in data.others}
+    found = {
+        "base_fingerprint": loaded.fingerprint,
+        "tokenizer_sha256": loaded.tokenizer_sha256,
+        "device": loaded.precision.device,
+        "dataset_sha256": data.info.sha256,
+        "other_data": others,
+        "data": spec.data.model_copy(update={"format": data.format}),
+        "load": LoadSettings(precision=loaded.precision.precision),
+        "versions": library_versions(),
+    }
+    return spec.model_copy(update=found)
 
 
 def _nothing_left(

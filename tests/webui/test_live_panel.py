@@ -275,6 +275,12 @@ def test_an_export_is_offered_with_its_size(workbench: Any, tmp_path: Path, monk
     assert Path(download["value"]).parent == tmp_path
 
 
+def test_what_was_exported_stays_on_offer_until_its_run_goes_on() -> None:
+    for status, kept in ((Status.FINISHED, True), (Status.RUNNING, False)):
+        offered = dict(zip(ACTIONS, run_actions.draw(replace(SNAPSHOT, status=status), "en"), strict=True))
+        assert (offered["download"] == gr.skip()) == kept
+
+
 def test_the_settings_of_a_run_come_back_into_the_form(workbench: Any) -> None:
     for handler, start_from, repeats in (
         (live_panel.use_settings, "", "run-1"),

@@ -269,6 +269,7 @@ def test_every_value_of_every_setting_has_words(lang: Language) -> None:
         for value in (spec.default, *spec.choices):
             assert setting_words.value_text(name, value, lang)
     assert setting_words.value_text("method", "lora", lang) == text("methods.lora.name", lang)
+    assert setting_words.value_text("layers", (), lang) == text("settings.MethodSettings.layers.empty", lang)
     assert setting_words.label("no_such_setting", lang) == "no_such_setting"
 
 
@@ -328,7 +329,7 @@ def test_the_recipe_of_a_run_is_the_servers(workbench: Any) -> None:
 
 def test_a_queued_run_is_said_and_the_next_name_is_offered(workbench: Any) -> None:
     said, name = start_panel.queue_run(workbench, "en", "", *form_sent(rank=8))
-    assert "“first” waits in the queue" in said
+    assert "“first” was added to the queue" in said
     assert name == "first-2"
     _, (spec,), started_by = workbench.calls[0]
     assert (spec.method.rank, started_by) == (8, "page")

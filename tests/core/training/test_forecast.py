@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import threading
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -121,6 +123,16 @@ def test_a_measurement_makes_way_at_once_for_a_run_or_another_form(
     assert forecasts.status(endless, loaded).running and began.wait(WAIT_S)
     forecasts.give_way()
     assert not [thread for thread in threading.enumerate() if thread.name == "forecast"]
+
+
+def test_a_model_is_let_go_by_a_measurement_that_made_way(forecasts: Forecasts, loaded: Any) -> None:
+    model = replace(loaded)
+    alive = weakref.ref(model)
+    assert forecasts.status(spec_of(), model).running
+    forecasts.give_way()
+    del model
+    gc.collect()
+    assert alive() is None
 
 
 def test_a_dry_run_without_memory_means_that_the_run_does_not_fit(

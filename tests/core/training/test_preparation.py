@@ -14,7 +14,7 @@ from core.data.options import DataOptions, MixIn
 from core.errors import WorkbenchError
 from core.training import preparation
 from core.training.events import Finished, Planned
-from core.training.preparation import Planner, read_data
+from core.training.preparation import Planner, check_spec, read_data
 from core.training.spec import RunSpec, read_spec
 from core.workspace import Workspace
 from tests.core.training.conftest import Outcome, spec_of, write_rows
@@ -105,6 +105,13 @@ def test_a_big_data_set_is_planned_from_a_sample_and_says_so(
 def test_a_set_mixed_into_itself_is_a_plain_refusal(place: Workspace) -> None:
     with pytest.raises(WorkbenchError, match="H02"):
         DataLibrary(place).save_recipe("colors.jsonl", DataOptions(mix=(MixIn(dataset="colors.jsonl"),)))
+
+
+def test_a_run_that_is_gone_on_with_cannot_be_named_out_of_its_folder(place: Workspace, loaded: Any) -> None:
+    """Its spec is a file that anybody can edit."""
+    spec = spec_of(name="../../evil")
+    with pytest.raises(WorkbenchError, match="D42"):
+        check_spec(spec, place, loaded, DataLibrary(place).report(spec.dataset, spec.data), resumes=True)
 
 
 def test_a_length_that_cuts_off_every_answer_is_refused_and_the_one_that_fits_trains(
