@@ -143,8 +143,11 @@ class RunHistory:
             WorkbenchError: A30 where there is no such run; A03, H01 where its spec is missing or damaged.
         """
         path = self.folder(run_id) / SPEC_FILE
-        found = path.stat() if path.is_file() else None
-        state = (found.st_mtime_ns, found.st_size) if found else None
+        try:
+            found = path.stat()
+            state = (found.st_mtime_ns, found.st_size)
+        except OSError:  # not there, or it went just now: `read_spec` says so
+            state = None
         kept = self._specs.get(run_id)
         if kept is None or kept[0] != state:
             kept = self._specs[run_id] = (state, read_spec(path))
