@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import random
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -83,40 +77,6 @@ def test_the_resolved_spec_of_a_run_gives_the_same_run_again(train: Train, place
     second = train(resolved.model_copy(update={"name": "again"}))
     assert second.losses == first.losses
     assert adapter_hash(place, "again") == adapter_hash(place, "colors")
-
-
-def test_a_run_does_not_depend_on_what_its_process_did_before(train: Train, place: Workspace, tmp_path: Path) -> None:
-    """Law 9, with dropout: in a new process, at once, and after other runs and draws, bit by bit."""
-    for number in range(2):
-        train(spec_of(name=f"other-{number}", training={"seed": number}))
-        torch.rand(number + 3)
-        random.random()
-    here = train()
-    script = (
-        "import sys, json, torch; from pathlib import Path\n"
-        "from core.workspace import Workspace; from core.models.catalog import find_model\n"
-        "from core.models.loader import load; from core.settings import LoadSettings\n"
-        "from core.training.run import RunContext, run_training; from core.training.endings import StopSignal\n"
-        "from tests.core.training.conftest import spec_of\n"
-        "place = Workspace(Path(sys.argv[1])); folder = place.runs / 'new'; folder.mkdir()\n"
-        "loaded = load(find_model(place, 'tiny'), LoadSettings(precision='fp32')); losses = []\n"
-        "sink = lambda event: losses.append(event.loss) if type(event).__name__ == 'StepDone' else None\n"
-        "run_training(spec_of(name='elsewhere'), RunContext(place, loaded, 'new', folder), sink, StopSignal())\n"
-        "print(json.dumps(losses))\n"
-    )
-    root = Path(__file__).resolve().parents[3]
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(place.root)],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=root,
-        timeout=120,
-        env={**os.environ, "PYTHONPATH": str(root)},
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1]) == here.losses
-    assert adapter_hash(place, "elsewhere") == adapter_hash(place, "colors")
 
 
 def test_the_base_answers_the_same_before_during_and_after_a_run(train: Train, loaded: Any) -> None:
