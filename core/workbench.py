@@ -33,6 +33,7 @@ from core.models.downloads import Downloads, DownloadStatus
 from core.settings import LoadSettings, Method, MethodSettings, Precision, SamplingSettings
 from core.training.desk import RunDesk
 from core.training.forecasts import Forecasts, ForecastStatus
+from core.training.result_name import check_result_name
 from core.workspace import Workspace, free_name, read_json, write_json
 
 __all__ = ["AT_STEP", "ModelStatus", "PreviewRow", "Workbench"]
@@ -288,13 +289,11 @@ class Workbench(AbstractContextManager["Workbench"]):
 
     def check_result_name(self, name: str, method: Method) -> Problem | None:
         """Why what a run makes may not be called so; a run that will be saved under the name counts as well."""
-        from core.training.keeping import check_result_name
-
-        return check_result_name(self.workspace, MethodSettings(method=method), name, self.runs.promised_names())
+        return check_result_name(self.workspace, method, name, self.runs.promised_names())
 
     def free_result_name(self, wish: str, method: Method) -> str:
         """`wish`, numbered where something of its kind, or a run that will be saved, has the name already."""
-        folder = self.workspace.models if METHODS[method].makes == "model" else self.workspace.adapters
+        folder = self.workspace.results(METHODS[method].makes)
         return free_name(folder, wish, promised=self.runs.promised_names())
 
     def applied(self) -> list[str]:

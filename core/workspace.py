@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 from filelock import FileLock, Timeout
@@ -59,6 +59,10 @@ class Workspace:
     @property
     def adapters(self) -> Path:
         return self.root / "loras"
+
+    def results(self, makes: Literal["adapter", "model"]) -> Path:
+        """Where that which a run makes is kept."""
+        return self.models if makes == "model" else self.adapters
 
     @property
     def state(self) -> Path:

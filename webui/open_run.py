@@ -102,7 +102,7 @@ def draw(workbench: Workbench, snapshot: Snapshot, view: ChartView | None, lang:
 def _folders(workbench: Workbench, snapshot: Snapshot) -> list[tuple[str, str]]:
     """Where what a run made and its own files are, as `run_views.run_result` takes them."""
     workspace = workbench.workspace
-    made = workspace.models if snapshot.makes == "model" else workspace.adapters
+    made = workspace.results(snapshot.makes)
     kept = [(f"{snapshot.makes}_folder", str(made / snapshot.adapter))] if snapshot.adapter else []
     return [*kept, ("run_folder", str(workspace.runs / snapshot.run_id))]
 

@@ -65,7 +65,7 @@ def _train(workspace: Workspace, options: argparse.Namespace) -> int:
         sys.stderr.write(text("cli.bug", lang, log=workspace.runs / snapshot.reference) + "\n")
         return 1
     status = text(f"training.status.{snapshot.status.value}", lang)
-    folder = workspace.models if snapshot.makes == "model" else workspace.adapters
+    folder = workspace.results(snapshot.makes)
     kept = text(f"cli.kept_{snapshot.makes}", lang, folder=folder / snapshot.adapter) if snapshot.adapter else ""
     write(options, dataclasses.asdict(snapshot), [f"{status}. {kept}".strip()])
     return 0

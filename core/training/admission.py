@@ -13,6 +13,7 @@ from core.data.datasets import find_dataset, read_card
 from core.errors import Place, Problem, WorkbenchError, refusal
 from core.models.catalog import find_model
 from core.training.lineage import pinned_start, starting_problems
+from core.training.result_name import check_result_name
 from core.training.spec import OtherData, RunSpec
 from core.workspace import Workspace
 
@@ -30,13 +31,12 @@ def check_beforehand(
     Raises:
         WorkbenchError: every problem found: A03, A07, A22, D42, M01, M19, M25.
     """
-    from core.training.keeping import check_result_name
     from core.training.preparation import base_problems
 
     problems: list[Problem] = starting_problems(spec, workspace)
     if model:
         problems += [each for each in base_problems(spec, model) if each.severity == "error"]
-    name_problem = check_result_name(workspace, spec.method, spec.name, promised)
+    name_problem = check_result_name(workspace, spec.method.method, spec.name, promised)
     problems += [name_problem] if name_problem else []
     for find, name in ((find_dataset, spec.dataset), *(() if model else ((find_model, spec.base),))):
         try:

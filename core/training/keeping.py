@@ -6,17 +6,13 @@ is. Which weights are kept is the run's decision.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.adapters.card import AdapterCard, AdapterMetrics, Ancestor, read_card
 from core.adapters.method_facts import METHODS
-from core.adapters.store import check_adapter_name
-from core.errors import Place, Problem, WorkbenchError, excerpt
-from core.models.catalog import list_models
-from core.settings import MethodSettings
-from core.workspace import Workspace, free_name, name_problem, now
+from core.errors import WorkbenchError
+from core.workspace import Workspace, free_name, now
 
 if TYPE_CHECKING:
     from core.models.loader import LoadedModel
@@ -61,26 +57,9 @@ def adapter_card(
     )
 
 
-def check_result_name(
-    workspace: Workspace, method: MethodSettings, name: str, promised: Collection[str] = ()
-) -> Problem | None:
-    """Why what a run of this method makes may not be called so, with a name that is free; None where it may.
-
-    `promised` are names of what is still being made.
-    """
-    if METHODS[method.method].makes == "adapter":
-        return check_adapter_name(workspace, name, promised)
-    problem = name_problem(name)
-    taken = {info.name.casefold() for info in list_models(workspace)} | {each.casefold() for each in promised}
-    if problem is None and name.casefold() in taken:
-        shown = {"name": excerpt(name), "suggestion": free_name(workspace.models, name, promised=taken)}
-        problem = Problem("M25_model_name_taken", Place(field="name"), shown)
-    return problem
-
-
 def keep_result(learner: Learner, workspace: Workspace, card: AdapterCard, earlier: str | None) -> str:
     """Save what a run made and return the name it got; `earlier` is that of what it left before it was resumed."""
-    folder = workspace.models if METHODS[learner.method].makes == "model" else workspace.adapters
+    folder = workspace.results(METHODS[learner.method].makes)
     name = earlier if earlier and _is_own(folder / earlier, card) else card.name
     own = _is_own(folder / name, card)
     if not own and (folder / name).exists():  # it was free when the run began

@@ -31,10 +31,10 @@ from core.models.loader import LoadedModel
 from core.settings import LoadSettings
 from core.training.checkpoints import library_versions
 from core.training.decisions import Decision, RowCounts
-from core.training.keeping import check_result_name
 from core.training.lineage import starting_folder, starting_problems
 from core.training.optimizers import optimizer_problems
 from core.training.plan import Plan, plan, row_limit, validation_share
+from core.training.result_name import check_result_name
 from core.training.samples import SamplePrompt, typed_prompts, usual_prompts
 from core.training.sizing import disk_problems, machine_of, shape_of
 from core.training.spec import OtherData, RunSpec
@@ -159,7 +159,7 @@ def check_spec(
         WorkbenchError: every problem found: the data's, A07, M14, M19, M20, M25 or D42, H05, H06, H09, H12, H13, H14.
     """
     problems = [*data.errors, *(each for each in base_problems(spec, loaded) if each.severity == "error")]
-    against = name_problem(spec.name) if resumes else check_result_name(workspace, spec.method, spec.name)
+    against = name_problem(spec.name) if resumes else check_result_name(workspace, spec.method.method, spec.name)
     problems += [against] if against else []
     problems += [] if resumes else starting_problems(spec, workspace) or _misfits_of_start(spec, workspace, loaded)
     problems += [Problem("M14_training_refused", each.place, each.values) for each in _damage(loaded.problems)]

@@ -90,8 +90,7 @@ def _rows(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> Iterator[st
 
 def _weights(workspace: Workspace, snapshot: Snapshot) -> list[Path]:
     """The files of the adapter or model that the run made."""
-    shelf = workspace.models if snapshot.makes == "model" else workspace.adapters
-    kept = shelf / snapshot.adapter if snapshot.adapter else None
+    kept = workspace.results(snapshot.makes) / snapshot.adapter if snapshot.adapter else None
     if kept is None or not _is_of(kept, snapshot.run_id):
         checkpoint = latest_checkpoint(workspace.runs / snapshot.run_id / "checkpoints")
         kept = checkpoint.adapter if checkpoint else None
