@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import logging
 import os
@@ -15,9 +14,8 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-COMMANDS = ("serve", "train", "check", "chat", "models", "datasets", "adapters", "runs")
+COMMANDS = ("serve", "train", "evaluate", "harness", "check", "chat", "models", "datasets", "adapters", "runs")
 DEFAULT_PORT = 7860
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 # Before any library reads them: nothing leaves the machine unasked.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -29,7 +27,7 @@ from core import commands  # noqa: E402 - the environment above must come first
 from core.errors import WorkbenchError, refusal  # noqa: E402
 from core.i18n import LANGUAGES, Language, text  # noqa: E402
 from core.leaving import leaving_in_order  # noqa: E402
-from core.models.arrival import SPARE_BYTES, write_problem  # noqa: E402
+from core.models.arrival import DISK_ERRORS, SPARE_BYTES, write_problem  # noqa: E402
 from core.workspace import Workspace  # noqa: E402
 
 log = logging.getLogger("workbench")
@@ -83,8 +81,10 @@ def serve(workspace: Workspace, options: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C; holds the data directory meanwhile.
 
     Raises:
-        WorkbenchError: A25 where others could reach the server without a password, A16 where the port is taken.
+        WorkbenchError: A25 where others could reach the server without a password, or the API's key is no good; A16
+            where the port is taken.
     """
+    from core.api.access import Access, read_key
     from core.ports import check_port
     from webui import security
 
@@ -92,17 +92,20 @@ def serve(workspace: Workspace, options: argparse.Namespace) -> int:
     if not options.auth_file and (options.share or not loopback):
         raise refusal("A25_credentials_needed", host=options.host if not loopback else "--share")
     users = security.read_credentials(options.auth_file) if options.auth_file else None
+    access = Access(read_key(options.api_key_file), guarded=bool(users) or not loopback)
     check_port(options.host, options.port)
     with workspace.writer():
         if not options.no_starter and not any(workspace.models.glob("*/config.json")):
             commands.fetch_starter(workspace, options)
         os.environ["GRADIO_TEMP_DIR"] = str(workspace.state / "browser-files")
+        if options.llama_cpp:
+            os.environ["LLAMA_CPP_DIR"] = str(options.llama_cpp.resolve())
         from core.workbench import Workbench
         from webui.serving import serve_page
 
         with Workbench(workspace) as workbench:
             workbench.load_at_start(options.load)
-            serve_page(workbench, options, users)
+            serve_page(workbench, options, users, access)
     return 0
 
 
@@ -131,8 +134,10 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         "--allow-host", metavar="NAME", action="append", default=[], help="one more name people reach this server by"
     )
     parser.add_argument("--auth-file", type=Path, help="file of user:password lines, one a person")
+    parser.add_argument("--api-key-file", type=Path, help="file with the key of the API (or WORKBENCH_API_KEY)")
     parser.add_argument("--load", metavar="MODEL", help="load this base model at start (default: the last one used)")
     parser.add_argument("--no-starter", action="store_true", help="leave an empty models/ empty")
+    parser.add_argument("--llama-cpp", type=Path, metavar="FOLDER", help="llama.cpp, whose converters make GGUF files")
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

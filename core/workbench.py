@@ -1,40 +1,43 @@
-"""The façade that the page and the command line call: one base model, its serving tree, one run, and the stores.
+"""The façade that the page, the command line and the API call: what lives as long as the process, room by room.
 
-Owns what lives as long as the process: the loaded model, the chat engine with its applied adapters, the download, and
-the rooms `data` and `runs`, which the page calls directly. It decides who may do what when (no unloading under a run,
-no deleting of what is applied) and delegates all else. Importing this module loads neither torch nor transformers; the
-first call that needs them does.
+Owns the rooms: `serving` (the base model in memory with its applied adapters and chat), `data`, `runs`, `downloads` and
+the stores, most of which are called directly. It decides who may do what when (no unloading under a run, no deleting
+of what is applied) and delegates all else. Importing this module loads neither torch nor transformers; the first call
+that needs them does.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from core.adapters import store
 from core.adapters.method_facts import METHODS
+from core.adapters.strength import checked_strength
 from core.chat.characters import CharacterStore
 from core.chat.conversation_store import ConversationStore
+from core.chat.desk import ModelStatus, Parts, Report, ServingDesk
 from core.chat.sampling import PresetStore, model_defaults
 from core.chat.system_prompt import SystemPrompt, effective_system_prompt, template_system_prompt
+from core.chat.votes import VoteStore
 from core.data.library import DataLibrary
 from core.data.preview import PreviewRow, preview_row
-from core.errors import Problem, WorkbenchError, excerpt, refusal
-from core.models import catalog, memory
+from core.errors import Problem, WorkbenchError, refusal
+from core.evaluation.desk import EvaluationDesk
+from core.exports.desk import ExportDesk
+from core.models import catalog
 from core.models.downloads import Downloads, DownloadStatus
 from core.settings import LoadSettings, Method, MethodSettings, Precision, SamplingSettings
 from core.training.desk import RunDesk
 from core.training.forecasts import Forecasts, ForecastStatus
 from core.training.result_name import check_result_name
-from core.workspace import Workspace, free_name, read_json, write_json
+from core.training.snapshots import AT_STEP
+from core.workspace import Workspace, free_name
 
 __all__ = ["AT_STEP", "ModelStatus", "PreviewRow", "Workbench"]
 
@@ -43,47 +46,18 @@ if TYPE_CHECKING:
     from core.adapters.method_size import MethodSize
     from core.adapters.store import AdapterInfo
     from core.chat.characters import Character
-    from core.chat.engine import ChatRequest, Engine, Stream
+    from core.chat.engine import ChatRequest, Stream
     from core.data.token_tables import TokenStatus, TokenTables
     from core.models.catalog import ModelInfo
     from core.models.hub import RemoteInfo
-    from core.models.loader import LoadedModel
     from core.models.precision import PrecisionChoice
     from core.training.plan import Plan
     from core.training.preparation import Planner
     from core.training.spec import RunSpec
 
-Report = Callable[[str, float], None]
-"""Told a phase (key under `models.phase`) and the share of loading that is done, 0 to 1."""
-
 DOWNLOAD_LEAVES_S = 5.0
-AT_STEP = " @ "  # between the name of a run in progress and the step at which its adapter was applied
 
 log = logging.getLogger("workbench")
-
-
-@dataclass(frozen=True)
-class ModelStatus:
-    """The base model in memory. `applied` are the adapters that chat can use at once; memory in GB of the process."""
-
-    name: str
-    precision: PrecisionChoice
-    template: str | None
-    fingerprint: str
-    max_length: int | None
-    load_s: float
-    memory_before_gb: float
-    memory_after_gb: float
-    applied: tuple[str, ...]
-    problems: tuple[Problem, ...]
-
-
-@dataclass(frozen=True)
-class _Serving:
-    """The base model in memory and the engine that answers with it: there both or not at all."""
-
-    loaded: LoadedModel
-    engine: Engine
 
 
 class Workbench(AbstractContextManager["Workbench"]):
@@ -95,12 +69,17 @@ class Workbench(AbstractContextManager["Workbench"]):
         self.conversations = ConversationStore(workspace.state / "conversations")
         self.presets = PresetStore(workspace.state / "presets")
         self.characters = CharacterStore(workspace.state / "characters")
+        self.votes = VoteStore(workspace.state / "votes.jsonl")
         self.downloads = Downloads()
         self._exclusive = threading.RLock()  # loading, unloading, applying and starting a run exclude each other
-        self._serving: _Serving | None = None  # read it once into a local: it may be gone at the next look
         self.data = DataLibrary(workspace)
         self.forecasts = Forecasts(workspace, lambda: self._planner, lambda: self.runs.active() is not None)
-        self.runs = RunDesk(workspace, self._exclusive, self._loaded, self.load_model, self.forecasts.give_way)
+        self.serving = ServingDesk(workspace, self.forecasts.give_way)
+        self.runs = RunDesk(
+            workspace, self._exclusive, lambda: self.serving.loaded, self.load_model, self.forecasts.give_way
+        )
+        self.exports = ExportDesk(workspace, self.runs.promised_names)
+        self.evaluations = EvaluationDesk(workspace, self._exclusive, self.data, self.runs, self.serving.model)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -108,12 +87,14 @@ class Workbench(AbstractContextManager["Workbench"]):
         self.close()
 
     def close(self) -> None:
-        """End the run in progress (its adapter is kept), the download and the engine."""
+        """End the run in progress (its adapter is kept), the evaluation, the export, the download and the engine."""
         self.downloads.cancel()
         self.runs.close()
+        self.evaluations.close()
+        self.exports.close()
         self.downloads.wait(DOWNLOAD_LEAVES_S)
         with self._exclusive:
-            self._drop_model()
+            self.serving.drop()
 
     # ---- base model ----
 
@@ -123,22 +104,7 @@ class Workbench(AbstractContextManager["Workbench"]):
 
     def model_status(self) -> ModelStatus | None:
         """The base model in memory, None where there is none."""
-        serving = self._serving
-        if serving is None:
-            return None
-        loaded = serving.loaded
-        return ModelStatus(
-            name=loaded.info.name,
-            precision=loaded.precision,
-            template=loaded.template,
-            fingerprint=loaded.fingerprint,
-            max_length=loaded.max_length,
-            load_s=loaded.load_s,
-            memory_before_gb=loaded.memory_before_gb,
-            memory_after_gb=loaded.memory_after_gb,
-            applied=tuple(adapter.name for adapter in serving.engine.applied),
-            problems=loaded.problems,
-        )
+        return self.serving.status()
 
     def precision_choice(self, name: str, settings: LoadSettings) -> PrecisionChoice:
         """What the wished precision becomes for this model here, and why; nothing is loaded.
@@ -159,26 +125,12 @@ class Workbench(AbstractContextManager["Workbench"]):
             WorkbenchError: A07 while a run uses the model in memory; what `loader.load` refuses, with the model that
                 was there still loaded where the refusal came before any weight was read.
         """
-        from core.chat.engine import Engine
-        from core.models.loader import check_before_loading, load
-
         with self._exclusive:
-            info = catalog.find_model(self.workspace, name)
-            self._refuse_while_training()
-            check_before_loading(info, settings)
-            self._drop_model()
-            loaded = load(info, settings, report, self.workspace.state)
-            try:
-                self._serving = _Serving(loaded, Engine(loaded))
-            except Exception as error:
-                del loaded
-                traceback.clear_frames(error.__traceback__)  # they hold the weights
-                memory.release()
-                raise
-            if remember:
-                self._remember(name, settings)
+            catalog.find_model(self.workspace, name)
+            self._refuse_while_in_use()
+            self.serving.load(name, settings, report, remember)
             self.runs.advance()
-            status = self.model_status()
+            status = self.serving.status()
             assert status is not None
             return status
 
@@ -188,8 +140,9 @@ class Workbench(AbstractContextManager["Workbench"]):
         Raises:
             WorkbenchError: A03 where none is loaded, A07 while a run uses it.
         """
-        loaded = self._require_model()
-        return self.load_model(loaded.info.name, LoadSettings(precision=self._asked_precision()), report)
+        name, remembered = self.serving.model().info.name, self.serving.remembered()
+        precision: Precision = remembered[1].precision if remembered else "auto"
+        return self.load_model(name, LoadSettings(precision=precision), report)
 
     def unload_model(self) -> None:
         """Free the memory of the base model and its adapters; without one this does nothing.
@@ -198,9 +151,9 @@ class Workbench(AbstractContextManager["Workbench"]):
             WorkbenchError: A07 while a run uses it.
         """
         with self._exclusive:
-            self._refuse_while_training()
-            self._drop_model()
-            self._last_model_file.unlink(missing_ok=True)
+            self._refuse_while_in_use()
+            self.serving.drop()
+            self.serving.forget()
 
     def load_at_start(self, name: str | None, report: Report | None = None) -> None:
         """Load the named model, else the one that was loaded last; a remembered one that is gone is passed over.
@@ -211,7 +164,7 @@ class Workbench(AbstractContextManager["Workbench"]):
         if name:
             self.load_model(name, LoadSettings(), report)
             return
-        remembered = self._remembered()
+        remembered = self.serving.remembered()
         if remembered and any(info.name == remembered[0] and info.loadable for info in self.models()):
             try:
                 self.load_model(*remembered, report)
@@ -220,26 +173,26 @@ class Workbench(AbstractContextManager["Workbench"]):
 
     def module_names(self) -> list[str]:
         """Short names of the loaded model's linear layers, which an adapter can be put on; none without a model."""
-        serving = self._serving
-        if serving is None:
+        loaded = self.serving.loaded
+        if loaded is None:
             return []
         from core.adapters.methods import module_names
 
-        return module_names(serving.loaded.model)
+        return module_names(loaded.model)
 
     def method_size(self, settings: MethodSettings) -> MethodSize | None:
         """How much of the loaded model a method with these settings trains; None without a model."""
-        serving = self._serving
-        if serving is None:
+        loaded = self.serving.loaded
+        if loaded is None:
             return None
         from core.adapters.method_size import method_size
 
-        return method_size(settings, serving.loaded.model)
+        return method_size(settings, loaded.model)
 
     def sampling_defaults(self) -> SamplingSettings:
         """The starting values for answers: the loaded model's own, else ours."""
-        serving = self._serving
-        return model_defaults(serving.loaded.generation_defaults if serving else {}).settings
+        loaded = self.serving.loaded
+        return model_defaults(loaded.generation_defaults if loaded else {}).settings
 
     # ---- getting a model ----
 
@@ -298,22 +251,24 @@ class Workbench(AbstractContextManager["Workbench"]):
 
     def applied(self) -> list[str]:
         """Names of the adapters that chat can use at once."""
-        serving = self._serving
-        return [adapter.name for adapter in serving.engine.applied] if serving else []
+        return self.serving.applied()
 
-    def apply_adapter(self, name: str) -> tuple[Problem, ...]:
+    def strengths(self) -> dict[str, float]:
+        """The strength of each applied adapter, by its name."""
+        return self.serving.strengths()
+
+    def apply_adapter(self, name: str, strength: float = 1.0) -> tuple[Problem, ...]:
         """Put an adapter on the base model for chat; applied twice it is there once, as it is now. Returns warnings.
+
+        `strength` multiplies what it changes: 0 is the base, 1 as it was trained, at most 2. Another strength replaces
+        the one it has; answers in progress end with the old one.
 
         Raises:
             WorkbenchError: A03 without a base model, M25 where there is none of that name, M18 to M23 where it does
-                not fit; then nothing has changed.
+                not fit, H01 for a strength out of range, M18 where its type has no strength; then nothing has changed.
         """
         with self._exclusive:
-            engine = self._require_engine()
-            info = store.find_adapter(self.workspace, name)
-            if any(each.name == name and each.card == info.card for each in engine.applied):
-                return ()
-            return engine.apply(name, info.folder).warnings
+            return self.serving.apply(store.find_adapter(self.workspace, name), checked_strength(strength))
 
     def apply_run(self, run_id: str) -> str:
         """Put the adapter of a run in progress on the base model as of its last checkpoint; returns the name for chat.
@@ -322,25 +277,54 @@ class Workbench(AbstractContextManager["Workbench"]):
             WorkbenchError: A03 without a base model, A09 where the run has saved nothing yet or makes a model.
         """
         with self._exclusive:
-            engine = self._require_engine()
-            snapshot = self.runs.snapshot(run_id)
-            if METHODS[self.runs.spec(run_id).method.method].makes == "model":
-                raise refusal("A09_makes_a_model", name=snapshot.name)
+            self.serving.engine()
+            run = self._adapter_run_name(run_id)
             checkpoint = self.runs.latest_checkpoint(run_id)
             if checkpoint is None:
-                raise refusal("A09_nothing_saved_yet", name=snapshot.name)
-            name = f"{snapshot.name}{AT_STEP}{checkpoint.step}"
-            for old in self.applied():
-                if old.startswith(snapshot.name + AT_STEP) and old != name:
-                    engine.remove(old)
-            if name not in self.applied():
-                engine.apply(name, checkpoint.adapter)
-            return name
+                raise refusal("A09_nothing_saved_yet", name=run)
+            return self.serving.apply_step(f"{run}{AT_STEP}{checkpoint.step}", checkpoint.adapter)
+
+    def apply_checkpoint(self, run_id: str, step: int) -> str:
+        """Put the adapter that a run had at a saved step on the base model; returns the name for chat, `name @ step`.
+
+        Raises:
+            WorkbenchError: A03 without a base model, A09 where the run makes a model, A30 where nothing is kept of
+                that step.
+        """
+        with self._exclusive:
+            self.serving.engine()
+            run = self._adapter_run_name(run_id)
+            return self.serving.apply_step(f"{run}{AT_STEP}{step}", self.runs.saved_adapter(run_id, step))
+
+    def apply_combination(self, parts: Parts) -> str:
+        """Put several adapters of LoRA type, each in its strength, on the base model as one; returns the name for chat.
+
+        The combination is exact: what it adds to the base is the sum of what each adds.
+
+        Raises:
+            WorkbenchError: A03 without a base model; M25 for an adapter that there is none of; H01, M18 where they
+                cannot be combined (see `core.adapters.combine`).
+        """
+        with self._exclusive:
+            return self.serving.apply_combination(parts)
+
+    def save_combination(self, parts: Parts, name: str) -> AdapterInfo:
+        """Keep a combination as a new adapter; its card says what it was made of.
+
+        Raises:
+            WorkbenchError: as `apply_combination`; M25, D42 where the name is not free or not allowed.
+        """
+        with self._exclusive:
+            problem = store.check_adapter_name(self.workspace, name, self.runs.promised_names())
+            if problem:
+                raise WorkbenchError([problem])
+            self.serving.combine(parts, self.workspace.adapters / name)
+            return store.find_adapter(self.workspace, name)
 
     def remove_adapter(self, name: str) -> None:
         """Take an adapter off the base model; its files stay. An answer in progress is finished first."""
         with self._exclusive:
-            self._require_engine().remove(name)
+            self.serving.remove(name)
 
     def rename_adapter(self, old: str, new: str) -> None:
         with self._exclusive:
@@ -362,8 +346,8 @@ class Workbench(AbstractContextManager["Workbench"]):
         """
         options = self.data.recipe(name)
         examples = self.data.report(name, options).examples[start : start + count]
-        serving = self._serving
-        return [preview_row(example, serving.loaded.tokenizer if serving else None, options) for example in examples]
+        loaded = self.serving.loaded
+        return [preview_row(example, loaded.tokenizer if loaded else None, options) for example in examples]
 
     def token_status(self, name: str, wait_s: float = 0.0) -> TokenStatus:
         """How far the count of a data set's tokens is; begins it where nobody has.
@@ -371,7 +355,7 @@ class Workbench(AbstractContextManager["Workbench"]):
         Raises:
             WorkbenchError: A03 without a base model or such a data set.
         """
-        loaded = self._require_model()
+        loaded = self.serving.model()
         return self._token_tables.status(name, loaded.tokenizer, loaded.fingerprint, wait_s)
 
     def delete_dataset(self, name: str) -> None:
@@ -393,7 +377,7 @@ class Workbench(AbstractContextManager["Workbench"]):
         Raises:
             WorkbenchError: A03 where its base model is not loaded, and whatever speaks against such a run.
         """
-        loaded = self._require_model(spec.base)
+        loaded = self.serving.model(spec.base)
         return self._planner.plan(spec, loaded)
 
     def forecast(self, spec: RunSpec, wait_s: float = 0.0) -> ForecastStatus:
@@ -402,7 +386,7 @@ class Workbench(AbstractContextManager["Workbench"]):
         Raises:
             WorkbenchError: as `plan`.
         """
-        return self.forecasts.status(spec, self._require_model(spec.base), wait_s)
+        return self.forecasts.status(spec, self.serving.model(spec.base), wait_s)
 
     # ---- chat ----
 
@@ -412,24 +396,28 @@ class Workbench(AbstractContextManager["Workbench"]):
         Raises:
             WorkbenchError: A03 without a base model, H11 for a prompt that cannot be answered, A27 where too many wait.
         """
-        return self._require_engine().submit(list(requests))
+        return self.serving.engine().submit(list(requests))
 
     def system_prompt(self, typed: str | None, character: Character | None, adapter: str | None) -> SystemPrompt:
         """The system prompt in force for an adapter (None = base) and where it comes from."""
         card = self._card_of(adapter) if adapter else None
-        serving = self._serving
-        default = template_system_prompt(serving.loaded.tokenizer) if serving else ""
+        loaded = self.serving.loaded
+        default = template_system_prompt(loaded.tokenizer) if loaded else ""
         return effective_system_prompt(typed, character, card, default)
 
     # ---- inside ----
 
     def _card_of(self, adapter: str) -> AdapterCard | None:
-        """The card of an applied adapter, that of a run in progress included, else of one in `loras/`."""
-        serving = self._serving
-        for applied in serving.engine.applied if serving else ():
-            if applied.card and adapter in (applied.name, applied.card.name):
-                return applied.card
-        return next((info.card for info in self.adapters() if info.name == adapter), None)
+        """The card of an applied adapter, else of one in `loras/`."""
+        listed = (info.card for info in self.adapters() if info.name == adapter)
+        return self.serving.card_of(adapter) or next(listed, None)
+
+    def _adapter_run_name(self, run_id: str) -> str:
+        """The name of a run whose adapter chat may use."""
+        name = self.runs.snapshot(run_id).name
+        if METHODS[self.runs.spec(run_id).method.method].makes == "model":
+            raise refusal("A09_makes_a_model", name=name)
+        return name
 
     @cached_property
     def _token_tables(self) -> TokenTables:
@@ -443,63 +431,15 @@ class Workbench(AbstractContextManager["Workbench"]):
 
         return Planner(self.workspace, self.data)
 
-    @property
-    def _last_model_file(self) -> Path:
-        return self.workspace.state / "last_model.json"
-
-    def _remember(self, name: str, settings: LoadSettings) -> None:
-        try:
-            write_json(self._last_model_file, {"name": name, "precision": settings.precision})
-        except OSError:
-            log.warning("the loaded model cannot be remembered for the next start", exc_info=True)
-
-    def _remembered(self) -> tuple[str, LoadSettings] | None:
-        try:
-            values = read_json(self._last_model_file)
-            return str(values["name"]), LoadSettings.checked({"precision": values["precision"]})
-        except (OSError, ValueError, KeyError, TypeError, WorkbenchError):
-            return None
-
-    def _asked_precision(self) -> Precision:
-        remembered = self._remembered()
-        return remembered[1].precision if remembered else "auto"
-
-    def _drop_model(self) -> None:
-        self.forecasts.give_way()
-        serving, self._serving = self._serving, None
-        if serving:
-            serving.engine.close()
-        del serving
-        memory.release()
-
-    def _loaded(self) -> LoadedModel | None:
-        serving = self._serving
-        return serving.loaded if serving else None
-
-    def _require_model(self, name: str | None = None) -> LoadedModel:
-        """The model in memory; with a name, only where it is that one."""
-        loaded = self._require_serving().loaded
-        if name is not None and loaded.info.name != name:
-            raise refusal("A03_other_model", wanted=excerpt(name), loaded=loaded.info.name)
-        return loaded
-
-    def _require_engine(self) -> Engine:
-        return self._require_serving().engine
-
-    def _require_serving(self) -> _Serving:
-        serving = self._serving
-        if serving is None:
-            raise refusal("A03_no_model")
-        return serving
-
-    def _refuse_while_training(self) -> None:
+    def _refuse_while_in_use(self) -> None:
         self.runs.settle()
-        run, serving = self.runs.active_name(), self._serving
-        if run and serving:
-            raise refusal("A07_model_in_use", run=run, model=serving.loaded.info.name)
+        run, loaded = self.runs.active_name(), self.serving.loaded
+        if run and loaded:
+            raise refusal("A07_model_in_use", run=run, model=loaded.info.name)
+        evaluation = self.evaluations.active_name()
+        if evaluation and loaded:
+            raise refusal("A07_model_evaluated", name=evaluation, model=loaded.info.name)
 
     def _user_of(self, adapter: str) -> str:
         """What an adapter is applied to just now, or the run that trains it further; "" for nothing."""
-        serving = self._serving
-        applied = serving is not None and any(adapter == each.name for each in serving.engine.applied)
-        return serving.loaded.info.name if serving and applied else self.runs.user_of_adapter(adapter)
+        return self.serving.user_of(adapter) or self.runs.user_of_adapter(adapter)

@@ -53,6 +53,10 @@ class Workspace:
         return self.root / "training" / "runs"
 
     @property
+    def evaluations(self) -> Path:
+        return self.root / "training" / "evaluations"
+
+    @property
     def token_cache(self) -> Path:
         return self.root / "training" / "cache"
 
@@ -207,6 +211,18 @@ def new_folder(target: Path, replace: bool = False) -> Iterator[Path]:
         sync_folder(target.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def new_timed_folder(parent: Path) -> Path:
+    """A new folder whose name sorts by time and is nobody else's."""
+    while True:
+        moment = datetime.now(UTC)
+        folder = parent / f"{moment:%Y%m%d-%H%M%S}-{moment.microsecond // 1000:03}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
 
 
 def remove_folder(folder: Path) -> None:

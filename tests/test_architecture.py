@@ -28,6 +28,7 @@ RANKS = {
     "models": 1,
     "adapters": 2,
     "training": 3,
+    "exports": 3,
     "chat": 3,
     "evaluation": 3,
     "workbench": 4,

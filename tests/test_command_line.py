@@ -11,11 +11,17 @@ from typing import Any
 import pytest
 
 import app
-from core.training.events import StepDone
+from core.errors import Place, Problem
+from core.evaluation import procedure
+from core.settings import SamplingSettings
+from core.training.events import EventLog, Failed, RunStarted, StepDone
+from core.training.history import EVENTS_FILE
 from core.training.runner import Runner
 from core.training.spec import RunSpec, write_spec
 from core.workspace import Workspace
 from tests.browser.conftest import write_rows
+from tests.core.adapters.building import save_random_adapter
+from tests.core.evaluation.conftest import write_grades
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -108,6 +114,40 @@ def test_a_run_is_shown_repeated_compared_exported_and_deleted(
     assert (status, json.loads(out)["run_id"]) == (0, first)
     assert not (workspace_with_tiny.runs / first).exists() and weights[0].exists()
     assert [run("runs", verb, first)[0] for verb in ("show", "export", "delete")] == [2, 2, 2]
+
+
+def test_a_failed_run_is_shown_with_its_problems_as_json(run: Run, workspace: Workspace) -> None:
+    folder = workspace.runs / "run-1"
+    folder.mkdir(parents=True)
+    log, problem = EventLog(folder / EVENTS_FILE), Problem("A14_cannot_write", Place(file="x"), {"reason": "gone"})
+    log.append(RunStarted("run-1", "sums", "tiny", "sums.json", "page", "2026-01-02T03:04:05", 1, 0.0))
+    log.append(Failed((problem,), "", 1.0))
+    write_spec(folder / "spec.yaml", RunSpec(name="sums", base="tiny", dataset="sums.json"))
+    status, out, _ = run("runs", "show", "run-1", "--json", "--lang", "zh")
+    assert (status, json.loads(out)["problems"]) == (0, [vars(problem.describe("zh"))])
+
+
+def test_base_and_adapter_are_evaluated_and_the_report_is_a_file(
+    run: Run, workspace_with_tiny: Workspace, tiny_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(procedure, "SHORT_ANSWER", SamplingSettings(do_sample=False, max_new_tokens=2))
+    write_grades(workspace_with_tiny.datasets / "grades.jsonl", 8)
+    save_random_adapter(tiny_model, workspace_with_tiny.adapters / "one", 1)
+    asked = ("evaluate", "--model", "tiny", "--adapter", "one", "--data", "grades.jsonl", "--max-new-tokens", "4")
+    status, _, err = run(*asked)
+    assert (status, "A03" in err) == (2, True), "nothing is held out of eight rows"
+    report = tmp_path / "report.html"
+    status, out, err = run(*asked, "--part", "all", "--html", str(report), "--json")
+    result = json.loads(out)
+    assert status == 0, err
+    assert result["spec"]["fields"] == ["speed:[\\s*]*([\\d.]+)", "pauses:[\\s*]*([\\d.]+)"], (
+        "proposed from the answers"
+    )
+    assert [column["column"] for column in result["columns"]] == ["", "one"]
+    assert "<html" in report.read_text("utf-8") and "Grade 0." in report.read_text("utf-8")
+    spec = workspace_with_tiny.evaluations / result["id"] / "spec.yaml"
+    status, out, _ = run("evaluate", "--spec", str(spec), "--rows", "2", "--lang", "zh")
+    assert status == 0 and "基础模型\tone" in out and "只有 2 行" in out
 
 
 def test_a_data_directory_that_is_in_use_loses_no_run(run: Run, workspace_with_tiny: Workspace) -> None:
@@ -239,3 +279,29 @@ def test_help_names_every_command_and_option(capsys: pytest.CaptureFixture[str])
         "--json",
     ):
         assert word in said
+
+
+def test_an_adapter_goes_out_and_comes_back_by_its_commands(
+    run: Run, workspace_with_tiny: Workspace, tiny_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.core.adapters.building import save_random_adapter
+
+    monkeypatch.setenv("HF_TOKEN", "")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    save_random_adapter(tiny_model, workspace_with_tiny.adapters / "judge", 1)
+    status, out, _ = run("adapters", "export", "judge", "--to", str(tmp_path))
+    assert (status, out.strip()) == (0, str(tmp_path / "judge.zip"))
+    assert run("adapters", "export", "judge", "--to", str(tmp_path))[1].strip() == str(tmp_path / "judge-2.zip")
+    assert [file.name for file in tmp_path.iterdir() if file.name.startswith("tmp")] == []
+    status, out, _ = run("adapters", "import", str(tmp_path / "judge.zip"), "--name", "back", "--json")
+    assert (status, json.loads(out)["info"]["name"]) == (0, "back")
+    assert run("adapters", "import", str(workspace_with_tiny.adapters / "judge"))[0] == 0
+    status, out, _ = run("adapters", "serve", "judge")
+    assert status == 0 and "--max-lora-rank 8" in out and "FROM ./judge.gguf" in out
+    status, out, _ = run("adapters", "push", "judge", "--repo", "someone/judge")
+    assert status == 0 and "adapter_model.safetensors" in out and "--yes" in out
+    status, _, err = run("adapters", "push", "judge", "--repo", "someone/judge", "--yes")
+    assert status == 2 and "HF_TOKEN" in err
+    status, _, err = run("adapters", "gguf", "judge", "--adapter-only")
+    assert status == 2 and "convert_lora_to_gguf.py --base" in err and "M11" in err
+    assert run("adapters", "merge", "judge", "--name", "../x")[0] == 2

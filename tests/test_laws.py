@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import random
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from core.training.runner import Runner
 from core.training.spec import RunSpec, spec_text
 from core.workbench import Workbench
 from core.workspace import Workspace
+from tests.core.adapters.building import save_random_adapter
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = [
@@ -140,6 +144,91 @@ def test_law_6_and_8_a_saved_adapter_answers_in_a_batch_as_it_does_alone(workben
     for name in names:
         workbench.apply_adapter(name)
     assert ask(workbench, question, None, *names) == together
+
+
+QUESTIONS = [
+    "Who are you?",
+    "What is 5 plus 5?",
+    "你好，世界",
+    "Hello " * 12,
+    *(f"What is {number} times {number}?" for number in range(3, 19)),
+]
+COLUMNS: tuple[str | None, ...] = (None, "first", "second", "third")
+
+
+@pytest.fixture
+def columns(workbench: Workbench) -> Workbench:
+    """The workbench with three random adapters applied."""
+    loaded = workbench.serving.model()
+    for seed, name in enumerate(COLUMNS[1:]):
+        save_random_adapter(loaded.model, workbench.workspace.adapters / str(name), seed, loaded.fingerprint)
+        workbench.apply_adapter(str(name))
+    return workbench
+
+
+def test_law_8_base_and_three_adapters_answer_twenty_prompts_together_as_each_alone(columns: Workbench) -> None:
+    columns.serving.engine()._kept.max_bytes = 0  # alone means alone: nothing is remembered of the answers together
+    short = GREEDY.model_copy(update={"max_new_tokens": 8})
+    assert len(set(QUESTIONS)) == 20
+    for question in QUESTIONS:
+        together = ask(columns, question, *COLUMNS, sampling=short)
+        assert together == [ask(columns, question, column, sampling=short)[0] for column in COLUMNS]
+        assert len(set(together)) > 1, "adapters that change nothing prove nothing"
+
+
+def test_a_thousand_answers_to_eight_people_during_a_run_are_their_own_and_do_not_change_it(columns: Workbench) -> None:
+    """T6: every answer equals the one asked alone; the run's losses are those of the same run without anybody."""
+    short = GREEDY.model_copy(update={"max_new_tokens": 3})
+    expected = {
+        (question, column): ask(columns, question, column, sampling=short)[0]
+        for question in QUESTIONS
+        for column in COLUMNS
+    }
+    asked = list(itertools.islice(itertools.cycle(expected), 1000))
+    random.Random(0).shuffle(asked)
+    alone = losses_after(columns, "alone", lambda losses: len(losses) >= 20)
+    wrong: list[object] = []
+    answered = [0] * 8
+
+    def chat(person: int) -> None:
+        for question, column in asked[person::8]:
+            messages = ({"role": "user", "content": question},)
+            try:
+                *_, last = columns.chat([ChatRequest(messages, short, column)])  # type: ignore[arg-type]
+            except Exception as error:
+                wrong.append(error)
+                return
+            answered[person] += 1
+            if (last[0].text, last[0].finished) != (expected[question, column], "length"):
+                wrong.append((question, column, last[0]))
+
+    people = [threading.Thread(target=chat, args=(person,)) for person in range(8)]
+
+    def chatted(losses: Sequence[tuple[int, float]]) -> bool:
+        if losses and not any(person.ident for person in people):
+            for person in people:
+                person.start()
+        return bool(losses) and not any(person.is_alive() for person in people)
+
+    busy = losses_after(columns, "busy", chatted)
+    assert wrong == []
+    assert answered == [125] * 8
+    both = min(len(alone), len(busy))
+    assert both >= 12 and alone[:both] == busy[:both]
+
+
+def losses_after(
+    workbench: Workbench, name: str, is_enough: Callable[[Sequence[tuple[int, float]]], bool]
+) -> Sequence[tuple[int, float]]:
+    """The losses of a long run that is stopped once they are enough."""
+    run_id = workbench.runs.start(a_spec(name, epochs=300.0))
+    give_up = time.monotonic() + WAIT_S
+    while not is_enough(workbench.runs.snapshot(run_id).losses):
+        assert not workbench.runs.wait(0.02), workbench.runs.snapshot(run_id).problems
+        assert time.monotonic() < give_up
+    workbench.runs.stop(run_id, keep=False)
+    assert workbench.runs.wait(WAIT_S)
+    return workbench.runs.snapshot(run_id).losses
 
 
 def test_law_7_packed_rows_train_as_padded_ones_do(workbench: Workbench) -> None:

@@ -1,6 +1,7 @@
 """The adapters part of the Model tab: what lies in `loras/`, what chat may use, renaming and deleting.
 
-Chosen adapters go by name; the façade looks every name up.
+Chosen adapters go by name; the façade looks every name up. Putting several together is `strength_panel`; an adapter's
+ways in and out are `import_panel`, `export_panel`, `push_panel` and `serve_panel`, all for the adapter chosen here.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import gradio as gr
 
 from core.i18n import Language, text
 from core.workbench import Workbench
-from webui import model_views
+from webui import export_panel, import_panel, model_views, push_panel, serve_panel, strength_panel
 from webui.incoming import first_cell
 from webui.views import note
 from webui.wiring import RAW, Wiring
@@ -24,6 +25,7 @@ class AdapterPanel:
 
     table: gr.Dataframe
     name: gr.Dropdown
+    strength: gr.Slider
     apply: gr.Button
     remove: gr.Button
     refresh: gr.Button
@@ -50,6 +52,7 @@ def build(wiring: Wiring) -> None:
         with gr.Column(scale=3, min_width=320):
             name = gr.Dropdown([], elem_id="adapter-name")
             wiring.say(name, label="model_tab.adapters.choose")
+            strength = strength_panel.build_strength(wiring)
             with gr.Row():
                 apply = wiring.say(
                     gr.Button(variant="primary", elem_id="apply-adapter"), value="model_tab.adapters.apply"
@@ -74,6 +77,7 @@ def build(wiring: Wiring) -> None:
     wiring.shared["adapter-panel"] = AdapterPanel(
         table,
         name,
+        strength,
         apply,
         remove,
         refresh,
@@ -87,15 +91,28 @@ def build(wiring: Wiring) -> None:
         no,
         details,
     )
+    strength_panel.build_combination(wiring)
+    import_panel.build(wiring)
+    export_panel.build(wiring)
+    push_panel.build(wiring)
+    serve_panel.build(wiring)
 
 
-def connect(wiring: Wiring, after: list[Any]) -> None:
-    """`after` are the events that change the loaded model, after which other adapters are applied."""
+def connect(wiring: Wiring, after: list[Any], watched: list[Any]) -> None:
+    """`after` are the events that change the loaded model, after which other adapters are applied.
+
+    `watched` is what `export_panel.show_export` fills.
+    """
     panel: AdapterPanel = wiring.shared["adapter-panel"]
-    for trigger in (panel.refresh.click, *(event.then for event in after)):
+    push_panel.connect(wiring, panel.name, watched)
+    serve_panel.connect(wiring, panel.name)
+    changed = [*after, *strength_panel.connect(wiring), import_panel.connect(wiring)]
+    told: list[Any] = [panel.strength, *export_panel.said(wiring), *push_panel.said(wiring), *serve_panel.said(wiring)]
+    wiring.on(panel.name.change, choose_adapter, [panel.name], told, **RAW)
+    for trigger in (panel.refresh.click, *(event.then for event in changed)):
         wiring.on(trigger, show_adapters, [panel.name], panel.shown, **RAW)
     wiring.on(panel.table.select, pick_adapter, [], [panel.name])
-    wiring.on(panel.apply.click, apply_adapter, [panel.name], panel.shown, **RAW)
+    wiring.on(panel.apply.click, apply_adapter, [panel.name, panel.strength], panel.shown, **RAW)
     wiring.on(panel.remove.click, remove_adapter, [panel.name], panel.shown, **RAW)
     wiring.on(panel.details_button.click, show_details, [panel.name], [panel.details], **RAW)
     renames = [panel.rename.click, panel.new_name.submit]
@@ -111,7 +128,7 @@ def show_adapters(workbench: Workbench, lang: Language, name: str | None) -> lis
     adapters = workbench.adapters()
     names = [info.name for info in adapters]
     chosen = name if name in names else names[0] if names else None
-    table = model_views.adapters_table(adapters, workbench.applied(), lang)
+    table = model_views.adapters_table(adapters, workbench.strengths(), lang)
     return [table, gr.update(choices=names, value=chosen), ""]
 
 
@@ -121,8 +138,16 @@ def pick_adapter(workbench: Workbench, lang: Language, event: gr.EventData) -> A
     return gr.update(value=name) if name in [info.name for info in workbench.adapters()] else gr.skip()
 
 
-def apply_adapter(workbench: Workbench, lang: Language, name: str | None) -> list[Any]:
-    workbench.apply_adapter(name or "")
+def choose_adapter(workbench: Workbench, lang: Language, name: str | None) -> list[Any]:
+    """Another adapter: its strength, and nothing that was said of the one before."""
+    info = next((info for info in workbench.adapters() if info.name == name), None)
+    slider = strength_panel.show_strength(workbench, info)
+    return [slider, *export_panel.forget(info, lang), *push_panel.forget(lang), *serve_panel.forget()]
+
+
+def apply_adapter(workbench: Workbench, lang: Language, name: str | None, strength: float | None) -> list[Any]:
+    """Apply in a strength; applied already, it gets the new one."""
+    workbench.apply_adapter(name or "", 1.0 if strength is None else strength)
     return show_adapters(workbench, lang, name)
 
 

@@ -11,8 +11,8 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any, Literal
 
 from core.i18n import Language, text
+from core.plotting import ORANGE, PALE_TEAL, SERIES_COLOURS, TEAL, VIOLET, WORDS, layout
 from webui.curves import Points, rescaled, shown_range, smoothed, thinned
-from webui.plotting import ORANGE, PALE_TEAL, TEAL, VIOLET, WORDS, layout
 from webui.views import escape, number
 
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 Axis = Literal["step", "epoch"]
 SMOOTHING = 0.85
 LOSS_HEIGHT, SMALL_HEIGHT = 380, 190
-# Okabe and Ito's colours that both a light and a dark page carry; the dashes tell them apart without colour.
-RUN_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
+# Told apart without colour, too.
 RUN_DASHES = ("solid", "dash", "dot", "dashdot", "longdash")  # one less than colours: no two of 30 runs look alike
 
 
@@ -76,7 +75,7 @@ def comparison_figure(curves: Sequence[Curve], view: ChartView, lang: Language) 
         view = replace(view, axis="step")
     drawn = _figure(LOSS_HEIGHT, view, lang, "loss")
     calm: list[Points] = []
-    for curve, colour, dash in zip(curves, cycle(RUN_COLOURS), cycle(RUN_DASHES), strict=False):
+    for curve, colour, dash in zip(curves, cycle(SERIES_COLOURS), cycle(RUN_DASHES), strict=False):
         unit = curve.steps_per_epoch if view.axis == "epoch" and curve.steps_per_epoch else 1
         train, validation = smoothed(rescaled(curve.train, unit), view.smoothing), rescaled(curve.evals, unit)
         name = escape(curve.name)

@@ -1,6 +1,8 @@
-"""The answers in progress, by conversation: who may begin one, how it is stopped, how its end is waited for.
+"""What the Chat tab keeps on the server, for all browsers: the answers in progress, by conversation, and comparisons.
 
-Owns no answer: a stream comes from `Workbench.chat`, what it brings is kept by `chat_flow`.
+Owns who may begin an answer, how it is stopped, how its end is waited for; no answer itself: a stream comes from
+`Workbench.chat`, what it brings is kept by `chat_flow`. Holds secret orders, answers of saved steps and the prompt set,
+which belong to `core.chat`.
 """
 
 from __future__ import annotations
@@ -10,6 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from core.chat.blind import BlindComparisons
+from core.chat.prompt_sets import PromptSets
+from core.chat.step_answers import StepAnswers
 from core.errors import refusal
 
 if TYPE_CHECKING:
@@ -23,6 +28,9 @@ class Desk:
         self._streams: dict[str, Stream | None] = {}
         self._stopped: set[str] = set()  # conversations whose answer is to be ended as soon as there is one
         self._changed = threading.Condition()
+        self.blind = BlindComparisons()
+        self.steps = StepAnswers()
+        self.prompt_set = PromptSets()
 
     def __deepcopy__(self, memo: object) -> Desk:
         return self  # gradio copies the value of a State for every session; this one is shared on purpose

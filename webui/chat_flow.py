@@ -8,25 +8,25 @@ off. What is shown is `chat_views`', how a model answers is `core.chat.engine`'s
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from core.chat.blind import shuffled
 from core.chat.characters import Character
 from core.chat.conversations import BASE, Answer, Conversation, add_answer, chosen_text, messages_for, replace_answer
 from core.chat.system_prompt import SystemPrompt
 from core.errors import Place, WorkbenchError, excerpt, refusal
 from core.i18n import LANGUAGES, Language
 from core.settings import SamplingSettings
-from core.workbench import AT_STEP, Workbench
+from core.workbench import Workbench
+from webui.chat_columns import Speaker, settled_column
 from webui.chat_desk import Desk
-from webui.chat_views import RUN_PREFIX
 
 if TYPE_CHECKING:
     from core.chat.engine import ChatRequest
     from core.chat.streams import Reply
 
-MAX_PANES = 4
+MAX_PANES = 5
 MAX_TEXT_CHARACTERS = 1_000_000
 
 
@@ -34,7 +34,9 @@ MAX_TEXT_CHARACTERS = 1_000_000
 class Scene:
     """Which conversation is open, what shapes its next answers, and the words searched for in the list.
 
-    `columns` are the selector's values: "" is the base model, `run:<id>` a run in progress, all else an adapter.
+    `columns` are the selector's values: "" is the base model, `run:<id>` a run in progress, `step:<id>:<step>` a saved
+    step of a run, all else an adapter; where they are `hidden`, in the secret order of the panes. `blind` asks for
+    that, `marked` for the differences of answers.
     """
 
     conversation_id: str | None
@@ -42,31 +44,27 @@ class Scene:
     typed_prompt: str = ""
     character: str = ""
     search: str = ""
+    blind: bool = False
+    marked: bool = False
+    hidden: bool = False
 
     @classmethod
     def of(cls, values: Sequence[object]) -> Scene:
-        """The scene of what a browser sent: open conversation, columns, typed prompt, character, search words.
+        """The scene of what a browser sent: conversation, columns, typed prompt, character, search words, switches.
 
         Raises:
             WorkbenchError: H11 for a value of the wrong type, or too many columns.
         """
-        current, columns, *texts = values
+        current, columns, *others = values
+        texts, (blind, marked) = others[:3], others[3:]
         chosen = columns if isinstance(columns, list) else []
         names = tuple(dict.fromkeys("" if name in ("", BASE) else name for name in chosen if isinstance(name, str)))
         if len(names) > MAX_PANES:
             raise refusal("H11_too_many_panes", count=len(names), limit=MAX_PANES)
         conversation_id = current if isinstance(current, str) and current else None
         fields = ("system_prompt", "character", "search")
-        return cls(conversation_id, names or ("",), *map(checked_text, texts, fields))
-
-
-@dataclass(frozen=True)
-class Speaker:
-    """Who answers in a pane. `column` keeps its answers; `adapter` is what the engine is asked for (None = base)."""
-
-    column: str
-    adapter: str | None
-    step: int | None = None
+        prompt, character, search = map(checked_text, texts, fields)
+        return cls(conversation_id, names or ("",), prompt, character, search, blind is True, marked is True)
 
 
 @dataclass(frozen=True)
@@ -139,97 +137,32 @@ def open_conversation(workbench: Workbench, lang: Language, scene: Scene) -> Con
     )
 
 
-def column_of(workbench: Workbench, value: str) -> str:
-    """The column in which a value of the selector answers: a run answers in that of the adapter it will become."""
-    if value.startswith(RUN_PREFIX):
-        return workbench.runs.snapshot(value.removeprefix(RUN_PREFIX)).name
-    return value or BASE
-
-
-def offered_run(workbench: Workbench) -> tuple[str, str, int] | None:
-    """The run in progress that can be chatted with: id, name and the step of its last checkpoint."""
-    run_id = workbench.runs.active()
-    snapshot = workbench.runs.snapshot(run_id) if run_id else None
-    if run_id is None or snapshot is None or snapshot.checkpoint_step is None:
-        return None
-    return run_id, snapshot.name, snapshot.checkpoint_step
-
-
-def present_columns(workbench: Workbench, columns: Sequence[str]) -> tuple[str, ...]:
-    """Those columns that there still are; base where none is left.
-
-    The adapter of a run is the run while it goes on (also by the name under which it is applied, `name @ step`), and
-    the adapter that it became afterwards.
-    """
-    run = offered_run(workbench)
-    known = {info.name for info in workbench.adapters()} | {""}
-    present: list[str] = []
-    for value in columns:
-        name = _adapter_of(workbench, value)
-        if run and name == run[1]:
-            present.append(f"{RUN_PREFIX}{run[0]}")
-        elif name in known:
-            present.append(name)
-    return tuple(dict.fromkeys(present)) or ("",)
-
-
-def _adapter_of(workbench: Workbench, value: str) -> str | None:
-    """The adapter behind a column: of a run the one it will have, after its end the one it kept, if any."""
-    if not value.startswith(RUN_PREFIX):
-        return value.partition(AT_STEP)[0]
-    try:
-        snapshot = workbench.runs.snapshot(value.removeprefix(RUN_PREFIX))
-    except WorkbenchError:  # the run was deleted
-        return None
-    return snapshot.name if snapshot.status.active else snapshot.adapter
-
-
 def settled(workbench: Workbench, scene: Scene, pane: int | None = None) -> tuple[Scene, int | None]:
     """The scene in which runs that have ended are the adapters they became, and where its column `pane` is then.
 
     Raises:
         WorkbenchError: H11 where there is no such column any more.
     """
-    columns = [value for column in scene.columns for value in _settled_column(workbench, column)] or [""]
+    columns = [value for column in scene.columns for value in settled_column(workbench, column)] or [""]
     after = replace(scene, columns=tuple(dict.fromkeys(columns)))
     if pane is None:
         return after, None
-    wanted = _settled_column(workbench, scene.columns[pane]) if pane < len(scene.columns) else ()
+    wanted = settled_column(workbench, scene.columns[pane]) if pane < len(scene.columns) else ()
     if not wanted:
         raise refusal("H11_no_such_pane")
     return after, after.columns.index(wanted[0])
 
 
-def _settled_column(workbench: Workbench, value: str) -> tuple[str, ...]:
-    """The column with its run as it is now; nothing where the run has ended and kept nothing."""
-    if not value.startswith(RUN_PREFIX) and AT_STEP not in value:
-        return (value,)
-    return tuple(found for found in present_columns(workbench, [value]) if found)
+def seated(desk: Desk, scene: Scene) -> Scene:
+    """The scene with its columns as the panes stand: in the secret order where names are hidden."""
+    hidden = desk.blind.get(scene.conversation_id or "")
+    return replace(scene, columns=hidden.asked, hidden=True) if hidden else scene
 
 
-def forget_steps(workbench: Workbench) -> None:
-    """Take those adapters off that a run applied while it went on and that has ended since."""
-    run_id = workbench.runs.active()
-    running = workbench.runs.snapshot(run_id).name if run_id else None
-    for name in workbench.applied():
-        if AT_STEP in name and name.partition(AT_STEP)[0] != running:
-            with suppress(WorkbenchError):  # somebody else was quicker
-                workbench.remove_adapter(name)
-
-
-def speaker_of(workbench: Workbench, value: str) -> Speaker:
-    """Who answers for a value of the selector; an adapter that is not applied yet gets applied.
-
-    Raises:
-        WorkbenchError: A03 without a model, A09 where a run has saved nothing yet, M… where an adapter does not fit.
-    """
-    if value.startswith(RUN_PREFIX):
-        name = workbench.apply_run(value.removeprefix(RUN_PREFIX))
-        column, _, step = name.rpartition(AT_STEP)
-        return Speaker(column, name, int(step))
-    if value:
-        workbench.apply_adapter(value)
-    return Speaker(value or BASE, value or None)
+def drawn(scene: Scene) -> Scene:
+    """The scene for a new question: in a secret order where several are asked and that is wished for."""
+    blind = scene.blind and len(scene.columns) > 1
+    return replace(scene, columns=shuffled(scene.columns) if blind else scene.columns, hidden=blind)
 
 
 def prompts_of(workbench: Workbench, lang: Language, scene: Scene, columns: Sequence[str]) -> dict[str, SystemPrompt]:

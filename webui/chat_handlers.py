@@ -3,35 +3,44 @@
 Owns the order of inputs and outputs of these functions; `chat_tab` lays the components out and wires them. Answers
 come through `chat_flow`, their look from `chat_views`.
 
-    form  = open conversation, columns, typed system prompt, character, search words [, sampling values]
-    shown = open conversation, columns, list, title, Send, Stop, note without a model, files without a list entry, panes
+    form  = open conversation, columns, typed system prompt, character, search words, blind, marked [, sampling values]
+    shown = open conversation, columns, list, title, Send, Stop, note without a model, files without a list entry,
+            the comparison of the last answers, panes
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 import gradio as gr
 
 from core.chat import conversations as talk
+from core.chat.blind import Hidden
 from core.chat.conversations import Conversation
 from core.errors import WorkbenchError, refusal
 from core.i18n import Language
 from core.settings import SamplingSettings
 from core.workbench import Workbench
-from webui import chat_flow
+from webui import chat_columns, chat_flow, side_by_side
 from webui.chat_desk import Desk
 from webui.chat_flow import Ask, Scene, checked_question, checked_text, open_conversation
 from webui.chat_panes import growing_updates, pane_updates
 from webui.chat_text import plain
-from webui.chat_views import PaneView, column_choices, conversation_choices, pane_view, turn_at
+from webui.chat_views import (
+    PaneView,
+    column_choices,
+    conversation_choices,
+    hidden_pane_view,
+    pane_view,
+    turn_at,
+)
 from webui.sampling_form import sampling_of
 from webui.views import problem_list
 
-SCENE_SIZE = 5  # values of a form before the sampling values
+SCENE_SIZE = 7  # values of a form before the sampling values
 FIRST_UPDATES = 3  # of an answer: these set the tab up, the others only let the answer grow
 RELOAD_WAIT_S = 2.0  # how long a reloaded page waits for the answer that its closing ended
 
@@ -39,7 +48,10 @@ RELOAD_WAIT_S = 2.0  # how long a reloaded page waits for the answer that its cl
 def show(workbench: Workbench, lang: Language, desk: Desk, *form: Any) -> list[Any]:
     """The tab as it is now: after a change elsewhere, in another language, or after an answer."""
     scene = Scene.of(form[:SCENE_SIZE])
-    return _shown(workbench, lang, desk, scene, open_conversation(workbench, lang, scene))
+    conversation = open_conversation(workbench, lang, scene)
+    if not form[1]:  # the page was loaded just now, and what `restore` answers is still on its way
+        scene = _with_its_columns(workbench, desk, scene, conversation)
+    return _shown(workbench, lang, desk, scene, conversation)
 
 
 def restore(workbench: Workbench, lang: Language, desk: Desk, *form: Any) -> list[Any]:
@@ -52,13 +64,13 @@ def restore(workbench: Workbench, lang: Language, desk: Desk, *form: Any) -> lis
     except WorkbenchError:  # it is gone, or its file is damaged: the list shows the others
         scene = replace(scene, conversation_id=None)
         conversation = open_conversation(workbench, lang, scene)
-    return _shown(workbench, lang, desk, _with_its_columns(scene, conversation), conversation)
+    return _shown(workbench, lang, desk, _with_its_columns(workbench, desk, scene, conversation), conversation)
 
 
 def choose_conversation(workbench: Workbench, lang: Language, desk: Desk, chosen: Any, *form: Any) -> list[Any]:
     scene = replace(Scene.of(form[:SCENE_SIZE]), conversation_id=checked_text(chosen, "conversation"))
     conversation = workbench.conversations.load(scene.conversation_id or "")
-    return _shown(workbench, lang, desk, _with_its_columns(scene, conversation), conversation)
+    return _shown(workbench, lang, desk, _with_its_columns(workbench, desk, scene, conversation), conversation)
 
 
 def new_conversation(workbench: Workbench, lang: Language, desk: Desk, *form: Any) -> list[Any]:
@@ -83,6 +95,7 @@ def delete(workbench: Workbench, lang: Language, desk: Desk, *form: Any) -> list
     scene = Scene.of(form[:SCENE_SIZE])
     desk.stop(_open_id(scene))
     workbench.conversations.delete(_open_id(scene))
+    desk.blind.reveal(_open_id(scene))
     return new_conversation(workbench, lang, desk, *form)
 
 
@@ -92,7 +105,7 @@ def choose_columns(workbench: Workbench, lang: Language, desk: Desk, *form: Any)
     refused: list[WorkbenchError] = []
     for value in scene.columns if workbench.model_status() else ():
         try:
-            chat_flow.speaker_of(workbench, value)
+            chat_columns.speaker_of(workbench, value)
         except WorkbenchError as error:
             refused.append(error)
             scene = replace(scene, columns=tuple(name for name in scene.columns if name != value) or ("",))
@@ -105,24 +118,25 @@ def send(
     workbench: Workbench, lang: Language, desk: Desk, message: Any, reply_start: Any, *form: Any
 ) -> Iterator[list[Any]]:
     """Ask everyone the same at once."""
-    scene, _, sampling = _asking(workbench, form)
+    scene, _, sampling = _asking(workbench, desk, form)
     conversation = talk.add_turn(open_conversation(workbench, lang, scene), checked_question(message))
     ask = Ask(sampling, reply_start=checked_text(reply_start, "reply_start"))
-    yield from _answering(workbench, lang, desk, scene, conversation, ask)
+    yield from _answering(workbench, lang, desk, chat_flow.drawn(scene), conversation, ask)
 
 
 def again(
     workbench: Workbench, lang: Language, desk: Desk, reply_start: Any, *form: Any, pane: int | None = None
 ) -> Iterator[list[Any]]:
     """Answer the last message once more, in every pane or in one: a new variant."""
-    scene, asked, sampling = _asking(workbench, form, pane)
+    scene, asked, sampling = _asking(workbench, desk, form, pane)
     ask = Ask(sampling, reply_start=checked_text(reply_start, "reply_start"), pane=asked)
+    scene = chat_flow.drawn(scene) if pane is None else scene
     yield from _answering(workbench, lang, desk, scene, _with_turns(workbench, scene), ask)
 
 
 def carry_on(workbench: Workbench, lang: Language, desk: Desk, *form: Any) -> Iterator[list[Any]]:
     """Make the last answers longer."""
-    scene, _, sampling = _asking(workbench, form)
+    scene, _, sampling = _asking(workbench, desk, form)
     conversation = _with_turns(workbench, scene)
     ask = Ask(sampling, going_on=True)
     yield from _answering(workbench, lang, desk, scene, conversation, ask)
@@ -132,15 +146,15 @@ def edit(
     workbench: Workbench, lang: Language, event: gr.EventData, desk: Desk, *form: Any, pane: int = 0
 ) -> Iterator[list[Any]]:
     """Change something the person said: what followed goes, and it is answered anew."""
-    scene, edited, sampling = _asking(workbench, form, pane)
+    scene, edited, sampling = _asking(workbench, desk, form, pane)
     conversation = _with_turns(workbench, scene)
-    column = chat_flow.column_of(workbench, scene.columns[edited or 0])
+    column = chat_columns.column_of(workbench, scene.columns[edited or 0])
     index = getattr(event, "index", None)  # as the browser sent it: it may be missing or anything
-    turn = turn_at(conversation, column, index) if isinstance(index, int) else None
+    turn = _turn_of(conversation, column, index, scene.hidden) if isinstance(index, int) else None
     if turn is None:
         raise refusal("H11_no_such_message")
     changed = talk.edit_user(conversation, turn, plain(checked_question(getattr(event, "value", None))))
-    yield from _answering(workbench, lang, desk, scene, changed, Ask(sampling))
+    yield from _answering(workbench, lang, desk, chat_flow.drawn(scene), changed, Ask(sampling))
 
 
 def take_back(workbench: Workbench, lang: Language, desk: Desk, *form: Any) -> list[Any]:
@@ -149,6 +163,7 @@ def take_back(workbench: Workbench, lang: Language, desk: Desk, *form: Any) -> l
     with desk.claimed(_open_id(scene)):
         conversation, words = talk.undo(workbench.conversations.load(_open_id(scene)))
         workbench.conversations.save(conversation)
+        desk.blind.reveal(conversation.id)
     return [words, *_shown(workbench, lang, desk, scene, conversation)]
 
 
@@ -157,7 +172,8 @@ def other_variant(
 ) -> list[Any]:
     """Show the variant before or after the chosen one; what follows goes on from the one that is shown."""
     scene, turned = chat_flow.settled(workbench, Scene.of(form[:SCENE_SIZE]), pane)
-    column = chat_flow.column_of(workbench, scene.columns[turned or 0])
+    _refuse_hidden(desk, scene.conversation_id)
+    column = chat_columns.column_of(workbench, scene.columns[turned or 0])
     with desk.claimed(_open_id(scene)):
         conversation = _with_turns(workbench, scene)
         if answered := conversation.turns[-1].columns.get(column):
@@ -171,50 +187,91 @@ def stop(workbench: Workbench, lang: Language, desk: Desk, current: Any) -> None
     desk.stop(checked_text(current, "conversation"))
 
 
-def export_json(workbench: Workbench, lang: Language, current: Any) -> str:
+def export_json(workbench: Workbench, lang: Language, desk: Desk, current: Any) -> str:
+    _refuse_hidden(desk, current)
     conversation = workbench.conversations.load(checked_text(current, "conversation"))
     return _file(conversation, "json", talk.export_json(conversation))
 
 
-def export_markdown(workbench: Workbench, lang: Language, current: Any) -> str:
+def export_markdown(workbench: Workbench, lang: Language, desk: Desk, current: Any) -> str:
+    _refuse_hidden(desk, current)
     conversation = workbench.conversations.load(checked_text(current, "conversation"))
     return _file(conversation, "md", talk.export_markdown(conversation, lang))
 
 
 def _asking(
-    workbench: Workbench, form: tuple[Any, ...], pane: int | None = None
+    workbench: Workbench, desk: Desk, form: tuple[Any, ...], pane: int | None = None
 ) -> tuple[Scene, int | None, SamplingSettings]:
-    """What an answer is asked with: the scene with its runs as they are now, where the pane is in it, the sampling."""
-    scene, asked = chat_flow.settled(workbench, Scene.of(form[:SCENE_SIZE]), pane)
+    """What an answer is asked with: the scene as the panes stand, with its runs as they are now, where the pane is in
+    it, the sampling.
+    """
+    scene = chat_flow.seated(desk, Scene.of(form[:SCENE_SIZE]))
+    scene, asked = chat_flow.settled(workbench, scene, pane)
     return scene, asked, sampling_of(form[SCENE_SIZE:])
+
+
+def _turn_of(conversation: Conversation, column: str, message: int, hidden: bool) -> int | None:
+    """Which turn a message of a window belongs to; while names are hidden it shows the last one alone."""
+    if hidden:
+        return len(conversation.turns) - 1 if message == 0 else None
+    return turn_at(conversation, column, message)
+
+
+def _refuse_hidden(desk: Desk, conversation_id: object) -> None:
+    """Refuse what would tell who answered.
+
+    Raises:
+        WorkbenchError: H11 while the names are hidden.
+    """
+    if isinstance(conversation_id, str) and desk.blind.get(conversation_id):
+        raise refusal("H11_names_are_hidden")
 
 
 def _answering(
     workbench: Workbench, lang: Language, desk: Desk, scene: Scene, conversation: Conversation, ask: Ask
 ) -> Iterator[list[Any]]:
-    """Updates of open conversation, message, Send, Stop, panes: first with an empty message box, then as they grow."""
-    columns = [chat_flow.column_of(workbench, value) for value in scene.columns]
+    """Updates of open conversation, message, Send, Stop, comparison, panes: first with an empty message box, then as
+    they grow.
+    """
+    columns = [chat_columns.column_of(workbench, value) for value in scene.columns]
     prompts = chat_flow.prompts_of(workbench, lang, scene, columns)
-    speakers = [chat_flow.speaker_of(workbench, value) for value in ask.of(scene.columns)]
+    speakers = [chat_columns.speaker_of(workbench, value) for value in ask.of(scene.columns)]
     asked = {speaker: prompts[speaker.column] for speaker in speakers}
     growing = {speaker.column for speaker in speakers}
     state = [gr.update(visible=False), gr.update(visible=True)]
     stream = chat_flow.answers(workbench, desk, conversation, asked, ask)
     for number, (latest, place) in enumerate(stream):
-        views = [pane_view(latest, name, prompts[name], lang, name in growing, place) for name in columns]
+        if number == 0:
+            _hide(desk, conversation.id, scene, columns)
+        views = [
+            hidden_pane_view(latest, name, seat, lang, name in growing, place)
+            if scene.hidden
+            else pane_view(latest, name, prompts[name], lang, name in growing, place)
+            for seat, name in enumerate(columns, 1)
+        ]
         # The browser may drop an update that another follows at once, so what must arrive is sent more than once.
-        message = "" if number < FIRST_UPDATES else gr.skip()
+        emptied = "" if number < FIRST_UPDATES else gr.skip()
         panes = pane_updates(views) if number < FIRST_UPDATES else growing_updates(views)
-        yield [conversation.id, message, *state, *panes]
+        yield [conversation.id, emptied, *state, emptied, *panes]
+
+
+def _hide(desk: Desk, conversation_id: str, scene: Scene, columns: Sequence[str]) -> None:
+    """From now on the names of a conversation's last answers are hidden, or shown."""
+    if scene.hidden:
+        desk.blind.hide(conversation_id, Hidden(scene.columns, tuple(columns)))
+    else:
+        desk.blind.reveal(conversation_id)
 
 
 def _shown(
     workbench: Workbench, lang: Language, desk: Desk, scene: Scene, conversation: Conversation, sent: Any = None
 ) -> list[Any]:
     """The whole tab. `sent` is what the browser has in the selector, where it should only change if it must."""
-    chat_flow.forget_steps(workbench)
-    scene = replace(scene, columns=chat_flow.present_columns(workbench, scene.columns))
+    scene = replace(scene, columns=chat_columns.present_columns(workbench, scene.columns))
     busy = desk.busy(conversation.id)
+    hidden = desk.blind.get(conversation.id)
+    columns = hidden.columns if hidden else [chat_columns.column_of(workbench, value) for value in scene.columns]
+    under = (conversation, columns, scene.marked, hidden is not None)
     listing, unreadable = _list_updates(workbench, lang, scene.search, scene.conversation_id)
     return [
         scene.conversation_id,
@@ -225,19 +282,25 @@ def _shown(
         gr.update(visible=busy),
         gr.update(visible=workbench.model_status() is None),
         unreadable,
-        *pane_updates(_views(workbench, lang, scene, conversation)),
+        "" if busy else side_by_side.draw(workbench, lang, *under),
+        *pane_updates(_views(workbench, lang, scene, conversation, columns, hidden is not None)),
     ]
 
 
-def _views(workbench: Workbench, lang: Language, scene: Scene, conversation: Conversation) -> list[PaneView]:
-    columns = [chat_flow.column_of(workbench, value) for value in scene.columns]
+def _views(
+    workbench: Workbench, lang: Language, scene: Scene, conversation: Conversation, columns: Sequence[str], hidden: bool
+) -> list[PaneView]:
+    if hidden:
+        return [hidden_pane_view(conversation, column, seat, lang) for seat, column in enumerate(columns, 1)]
     prompts = chat_flow.prompts_of(workbench, lang, scene, columns)
     return [pane_view(conversation, column, prompts[column], lang) for column in columns]
 
 
 def _selector_update(workbench: Workbench, lang: Language, scene: Scene, sent: Any) -> Any:
     names = [info.name for info in workbench.adapters()]
-    choices = column_choices(workbench.applied(), names, chat_flow.offered_run(workbench), lang)
+    saved = [value for value in scene.columns if chat_columns.step_of(value)]
+    steps = [(value, chat_columns.column_of(workbench, value)) for value in saved]
+    choices = column_choices(workbench.applied(), names, chat_columns.offered_run(workbench), lang, steps)
     chosen = list(scene.columns)
     return gr.update(choices=choices) if sent == chosen else gr.update(choices=choices, value=chosen)
 
@@ -250,12 +313,12 @@ def _list_updates(workbench: Workbench, lang: Language, words: str, current: Any
     return [gr.update(choices=choices, value=chosen), problem_list(found.problems, lang)]
 
 
-def _with_its_columns(scene: Scene, conversation: Conversation) -> Scene:
+def _with_its_columns(workbench: Workbench, desk: Desk, scene: Scene, conversation: Conversation) -> Scene:
     """The scene with the columns that answered in the conversation, where any did."""
     columns = talk.columns_of(conversation)[: chat_flow.MAX_PANES]
-    return Scene.of(
-        (scene.conversation_id, list(columns or scene.columns), scene.typed_prompt, scene.character, scene.search)
-    )
+    values = ["" if name == talk.BASE else chat_columns.value_of_column(workbench, name) for name in columns]
+    ordered = sorted(values) if desk.blind.get(conversation.id) else values  # they came in the secret order
+    return replace(scene, columns=tuple(ordered) or scene.columns)
 
 
 def _file(conversation: Conversation, suffix: str, content: str) -> str:

@@ -1,4 +1,4 @@
-"""The panes of the chat tab: up to four chat windows side by side, each with its name, variants and facts.
+"""The panes of the chat tab: up to five chat windows side by side, each with its name, variants and facts.
 
 Owns their components and the updates that show `PaneView`s in them. Who answers and what is said comes from
 `chat_flow` and `chat_views`.
@@ -13,6 +13,8 @@ from typing import Any
 import gradio as gr
 
 from webui.chat_flow import MAX_PANES
+from webui.chat_following import FOLLOW_JS
+from webui.chat_text import LATEX_DELIMITERS
 from webui.chat_views import PaneView, variant_label
 from webui.wiring import Wiring
 
@@ -58,7 +60,8 @@ def _build_pane(wiring: Wiring, number: int) -> Pane:
             show_label=False,
             editable="user",
             buttons=["copy"],
-            latex_delimiters=[],
+            latex_delimiters=LATEX_DELIMITERS,
+            autoscroll=False,  # `FOLLOW_JS` does it
             allow_file_downloads=False,
             feedback_options=None,
         )
@@ -67,7 +70,7 @@ def _build_pane(wiring: Wiring, number: int) -> Pane:
             older = gr.Button("◀", elem_id=f"chat-older-{number}", size="sm", min_width=36, scale=0)
             variant = gr.HTML(elem_id=f"chat-variant-{number}", elem_classes="chat-variant", padding=False)
             newer = gr.Button("▶", elem_id=f"chat-newer-{number}", size="sm", min_width=36, scale=0)
-        foot = gr.HTML(elem_id=f"chat-foot-{number}", padding=False)
+        foot = gr.HTML(elem_id=f"chat-foot-{number}", padding=False, js_on_load=FOLLOW_JS)
     return Pane(place, head, window, variants, older, variant, newer, foot)
 
 

@@ -1,7 +1,8 @@
-"""The Chat tab: conversations at the side, up to four panes that answer the same message, and what is done with them.
+"""The Chat tab: conversations at the side, up to five panes that answer the same message, and what is done with them.
 
-Owns the layout and the wiring; what happens on an event is in `chat_handlers`. Shares `chat-columns`, the selector of
-who answers: its value is a list of "" (the base model), adapter names, or `run:<id>`.
+Owns the layout and the wiring; what happens on an event is in `chat_handlers`, and in the panels under the panes:
+votes, the way through training, prompt sets. Shares `chat-columns`, the selector of who answers: its value is a list of
+"" (the base model), adapter names, `run:<id>`, or `step:<id>:<step>`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import gradio as gr
 
 from webui import chat_handlers as handlers
+from webui import prompt_set_panel, steps_panel, vote_panel
 from webui.chat_desk import Desk
 from webui.chat_flow import MAX_PANES
 from webui.chat_panes import Pane, build_panes, outputs_of
@@ -26,6 +28,8 @@ SAVE_FILE_JS = """(file) => {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }"""
+# What shapes the next answers beside the open conversation, in the order of a handler's form.
+SCENE = ("chat-columns", "system-prompt", "character", "chat-search", "compare-blind", "compare-marked")
 ANSWER: dict[str, Any] = {**RAW, "concurrency_limit": None}  # the engine has its own queue
 
 
@@ -76,10 +80,12 @@ def _build_main(wiring: Wiring) -> None:
         _button(wiring, "open-model", scale=0, min_width=160)
     shared["chat-no-model"] = no_model
     columns = gr.Dropdown(
-        [], value=[""], multiselect=True, max_choices=MAX_PANES, allow_custom_value=True, elem_id="chat-columns"
+        [], value=[], multiselect=True, max_choices=MAX_PANES, allow_custom_value=True, elem_id="chat-columns"
     )
     shared["chat-columns"] = wiring.say(columns, label="chat_tab.columns", info="chat_tab.columns_info")
+    vote_panel.build_switches(wiring)
     shared["chat-panes"] = build_panes(wiring)
+    vote_panel.build_compared(wiring)
     with gr.Row(equal_height=True, elem_id="chat-ask"):
         message = gr.Textbox(elem_id="chat-message", show_label=False, lines=1, max_lines=10, scale=8, min_width=220)
         shared["chat-message"] = wiring.say(message, placeholder="chat_tab.message", label="chat_tab.message")
@@ -90,6 +96,8 @@ def _build_main(wiring: Wiring) -> None:
             _button(wiring, name, scale=0, min_width=110)
         start = gr.Textbox(elem_id="chat-reply-start", show_label=False, container=False, max_lines=3, scale=1)
         shared["chat-reply-start"] = wiring.say(start, placeholder="chat_tab.reply_start", label="chat_tab.reply_start")
+    for panel in (steps_panel, prompt_set_panel, vote_panel):
+        panel.build(wiring)
 
 
 def connect(wiring: Wiring) -> None:
@@ -99,11 +107,10 @@ def connect(wiring: Wiring) -> None:
     current = gr.BrowserState(None, storage_key="workbench.conversation", secret="conversation")  # noqa: S106
     shared["chat-current"] = current
     desk, panes = shared["chat-desk"], shared["chat-panes"]
-    names = ("chat-columns", "system-prompt", "character", "chat-search")
-    scene = [current, *(shared[name] for name in names)]
+    scene = [current, *(shared[name] for name in SCENE)]
     selector = [shared[name] for name in ("chat-columns", "chat-list", "chat-title")]
     buttons = [shared["chat-send"], shared["chat-stop"]]
-    notes = [shared["chat-no-model"], shared["chat-problems"]]
+    notes = [shared["chat-no-model"], shared["chat-problems"], shared["chat-compared"]]
     shown = [current, *selector, *buttons, *notes, *outputs_of(panes)]
     form = [desk, *scene, *shared["sampling"]]
     wiring.page.load(None, js=COPY_PLAIN_JS, api_visibility="private")
@@ -115,6 +122,9 @@ def connect(wiring: Wiring) -> None:
     _connect_side(wiring, [desk, *scene], shown)
     _connect_answers(wiring, form, shown)
     _connect_panes(wiring, panes, form, shown)
+    vote_panel.connect(wiring, [desk, *scene], shown, SAVE_FILE_JS)
+    steps_panel.connect(wiring, form, shown)
+    prompt_set_panel.connect(wiring, form, SAVE_FILE_JS)
 
 
 def open_model_tab(workbench: Any, lang: Any) -> Any:
@@ -137,7 +147,7 @@ def _connect_side(wiring: Wiring, scene: list[Any], shown: list[Any]) -> None:
     wiring.on(shared["chat-delete-yes"].click, handlers.delete, scene, shown, **RAW)
     exports = {"export-json": handlers.export_json, "export-markdown": handlers.export_markdown}
     for name, handler in exports.items():
-        exported = wiring.on(shared[f"chat-{name}"].click, handler, [current], file, **RAW)
+        exported = wiring.on(shared[f"chat-{name}"].click, handler, [desk, current], file, **RAW)
         exported.success(None, [file], [], js=SAVE_FILE_JS, api_visibility="private")
 
 
@@ -156,10 +166,9 @@ def _connect_answers(wiring: Wiring, form: list[Any], shown: list[Any]) -> None:
 
 def _answer(wiring: Wiring, trigger: Any, handler: Any, inputs: list[Any], shown: list[Any]) -> None:
     shared = wiring.shared
-    growing = [shared[name] for name in ("chat-current", "chat-message", "chat-send", "chat-stop")]
+    growing = [shared[f"chat-{name}"] for name in ("current", "message", "send", "stop", "compared")]
     event = wiring.on(trigger, handler, inputs, [*growing, *outputs_of(shared["chat-panes"])], **ANSWER)
-    scene = [shared[name] for name in ("chat-columns", "system-prompt", "character", "chat-search")]
-    kept = [shared["chat-desk"], shared["chat-current"], *scene]
+    kept = [shared["chat-desk"], shared["chat-current"], *(shared[name] for name in SCENE)]
     for ended in (event.then, event.failure):  # gradio calls the one after an end, the other after an error
         wiring.on(ended, handlers.show, kept, shown, **RAW)
 

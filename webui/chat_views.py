@@ -19,6 +19,7 @@ from webui.chat_text import inert, parts
 from webui.views import escape, visible
 
 RUN_PREFIX = "run:"  # a column of the selector that is a run in progress, by its id
+STEP_PREFIX = "step:"  # one that is a saved step of a run: `step:<id>:<step>`
 ShownMessage = dict[str, Any]
 
 
@@ -51,6 +52,26 @@ def pane_view(
         variant=(min(last.chosen + 1, len(last.variants)), len(last.variants)) if last else (0, 0),
         foot=foot_html(last.answer, lang, answering) if last else waiting_html(place, lang),
     )
+
+
+def hidden_pane_view(
+    conversation: Conversation, column: str, number: int, lang: Language, answering: bool = False, place: int = 0
+) -> PaneView:
+    """Pane `number` (from 1) of a blind comparison: the last message and its answer, nothing that tells whose it is.
+
+    Neither are earlier turns, which names were shown with, nor how fast it was and how long its prompt.
+    """
+    turn = conversation.turns[-1]
+    own = {column: turn.columns[column]} if column in turn.columns else {}
+    last = conversation.model_copy(update={"turns": (Turn(user=turn.user, columns=own),), "greeting": ""})
+    head = f'<div class="chat-head"><strong class="chat-who">{escape(hidden_name(number, lang))}</strong></div>'
+    messages = window_messages(last, column, lang, answering)
+    return PaneView(head, messages, (0, 0), "" if own else waiting_html(place, lang))
+
+
+def hidden_name(number: int, lang: Language) -> str:
+    """What a pane is called while names are hidden; `number` from 1."""
+    return text("compare.answer", lang, letter="ABCDE"[number - 1])
 
 
 def window_messages(
@@ -94,9 +115,10 @@ def _answer_messages(turn: Turn, column: str, lang: Language, growing: bool) -> 
 
 def _own_messages(answer: Answer, lang: Language, growing: bool) -> list[ShownMessage]:
     messages: list[ShownMessage] = []
-    for part in parts(answer.text):
-        thinking = {"title": text("chat_tab.reasoning", lang), "status": "pending" if part.open and growing else "done"}
-        messages.append(_message("assistant", part.text, thinking if part.reasoning else None))
+    for part in parts(answer.text, growing):
+        title = text(f"chat_tab.{'thinking' if part.open and growing else 'reasoning'}", lang)
+        folded = {"title": title, "status": "done"}  # gradio unfolds what is "pending", and folds it with a jump
+        messages.append(_message("assistant", part.text, folded if part.reasoning else None))
     if not messages:
         messages.append(_message("assistant", "…" if growing else text("chat_tab.empty_answer", lang)))
     return messages
@@ -172,9 +194,16 @@ def column_label(column: str, lang: Language) -> str:
 
 
 def column_choices(
-    applied: Sequence[str], adapters: Iterable[str], run: tuple[str, str, int] | None, lang: Language
+    applied: Sequence[str],
+    adapters: Iterable[str],
+    run: tuple[str, str, int] | None,
+    lang: Language,
+    steps: Iterable[tuple[str, str]] = (),
 ) -> list[tuple[str, str]]:
-    """(words, value) of everything that can answer: base, applied adapters, others, the run (id, name, step)."""
+    """(words, value) of everything that can answer: base, applied adapters, others, the run (id, name, step).
+
+    `steps` are those saved steps that were chosen: their values and columns.
+    """
     choices = [(text("chat_tab.base", lang), "")]
     others = [name for name in adapters if name not in applied]
     choices += [(visible(name), name) for name in applied if AT_STEP not in name]
@@ -182,7 +211,7 @@ def column_choices(
     if run:
         words = text("chat_tab.in_training", lang, name=visible(run[1]), step=f"{run[2]:,}")
         choices.append((words, f"{RUN_PREFIX}{run[0]}"))
-    return choices
+    return [*choices, *((visible(column), value) for value, column in steps)]
 
 
 def conversation_choices(summaries: Iterable[ConversationSummary], lang: Language) -> list[tuple[str, str]]:

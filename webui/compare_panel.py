@@ -1,4 +1,7 @@
-"""Runs beside each other: overlaid curves, the settings in which they differ, how they ended, what they answer."""
+"""Runs beside each other: overlaid curves, the settings in which they differ, how they ended, what they answer.
+
+Which ones a person chose is kept in the browser, and is there again after a reload.
+"""
 
 from __future__ import annotations
 
@@ -52,10 +55,21 @@ def connect(wiring: Wiring, panel: ComparePanel, listing: gr.HTML, run: gr.Dropd
     chosen, shown = [panel.runs, run, *panel.view.values], [*panel.shown, listing]
     wiring.on(listing.click, toggle, chosen, shown, **RAW)
     begun_or_ended = wiring.shared["active-run"].change
-    again = [panel.runs.input, wiring.language.input, wiring.shared["tab-training"].select, begun_or_ended]
+    again = [panel.runs.input, wiring.language.input, panel.part.expand, begun_or_ended]
     for trigger in (again, *changed):
         wiring.on(trigger, draw, chosen, shown, **RAW)
+    # The secret keeps the entry readable after a restart; it hides nothing from the browser it lies in.
+    kept = gr.BrowserState([], storage_key="workbench.compared-runs", secret="compared-runs")  # noqa: S106
+    wiring.on(wiring.page.load, restore, [kept], [panel.runs])
+    panel.runs.change(None, [panel.runs], [kept], js="(runs) => runs", api_visibility="private", show_progress="hidden")
     wiring.on(panel.view.changed, show_chart, [panel.runs, *panel.view.values], [panel.plot], **RAW)
+
+
+def restore(workbench: Workbench, lang: Language, kept: object) -> Any:
+    """The runs that were chosen before the page was loaded, as far as there still are any."""
+    if not kept:
+        return gr.skip()
+    return gr.update(choices=run_views.run_choices(workbench.runs.list(), lang), value=_known(workbench, kept))
 
 
 def toggle(

@@ -1,14 +1,15 @@
 """The third part of the Training tab: what waits, the run that is open, and all runs of before.
 
-Runs belong to the server; this part only reads. A timer asks what has changed since the page was drawn, so a reload, a
-second tab or a restarted server come back to the truth by themselves. Everything that draws a run here goes one after
-the other: a page never mixes two runs.
+Runs belong to the server; this part only reads. The page notices that something has changed (`pulse`) and then asks
+what, since it was drawn; so a reload, a second tab or a restarted server come back to the truth by themselves.
+Everything that draws a run here goes one after the other: a page never mixes two runs.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -21,6 +22,7 @@ from webui import (
     hints_panel,
     history_panel,
     open_run,
+    pulse,
     queue_panel,
     queue_views,
     run_actions,
@@ -41,12 +43,10 @@ from webui.wiring import RAW, Wiring
 if TYPE_CHECKING:
     from core.training.queue import QueueState
 
-ACTIVE_TICK_S = 1.0
-IDLE_TICK_S = 2.0  # how soon another tab notices that a run has begun
 CHARTS_S = 2.0  # a browser draws the curves anew from nothing, so not at each tick
 IN_TURN: dict[str, Any] = {**RAW, "concurrency_id": "runs", "concurrency_limit": 1}
 LISTS = 3  # outputs of `show_run`: queue, choice of a run, history
-DRAWN = 25  # all of them: what is open, its buttons, the lists, the timer, what was seen, the run in progress
+DRAWN = 25  # all of them: what is open, its buttons, the lists, what was seen, the run in progress
 SHOW_FORM_JS = "() => document.getElementById('run-name')?.scrollIntoView({block: 'center'})"
 
 
@@ -81,7 +81,7 @@ class LivePanel:
 
     @property
     def shown(self) -> list[Any]:
-        """What `show_run` fills, before the timer, what was seen, and the run in progress."""
+        """What `show_run` fills, before what was seen and the run in progress."""
         lists = [self.queue.listing, self.run, self.history.listing]
         return [*self.opened.shown, *self.actions.shown, *lists]
 
@@ -102,11 +102,12 @@ def build(wiring: Wiring) -> None:
 def connect(wiring: Wiring) -> list[Any]:
     """Gives the events after which the form holds a run's settings. `active-run` changes as runs begin and end."""
     panel: LivePanel = wiring.shared["live-panel"]
-    timer, seen = gr.Timer(IDLE_TICK_S), gr.State(Seen())
+    seen = gr.State(Seen())
     active = wiring.shared["active-run"] = gr.State(None)
-    drawn = [*panel.shown, timer, seen, active]
+    drawn = [*panel.shown, seen, active]
     ticked, chosen = [seen, *panel.wishes], [panel.run, *panel.wishes]
-    wiring.on(timer.tick, tick, ticked, drawn, trigger_mode="once", **IN_TURN)
+    changes = pulse.build(partial(state_of, wiring.workbench))
+    wiring.on(changes.click, tick, ticked, drawn, trigger_mode="always_last", **IN_TURN)
     for event in queue_panel.connect(wiring, panel.queue):
         wiring.on(event.then, tick, ticked, drawn, **IN_TURN)
     opened = [wiring.language.input, wiring.shared["tab-training"].select, panel.run.input]
@@ -156,6 +157,13 @@ def train_further(workbench: Workbench, lang: Language, run_id: str | None) -> l
     return [*run_panel.fill(workbench, lang, workbench.runs.further(run_id or "")), ""]
 
 
+def state_of(workbench: Workbench) -> str:
+    """A word that is another one when `tick` would draw something."""
+    active = workbench.runs.active()
+    version = workbench.runs.snapshot(active).version if active else 0
+    return f"{active}/{version}/{hash(workbench.runs.queue()):x}"
+
+
 def tick(workbench: Workbench, lang: Language, seen: Seen, *wishes: Any) -> list[Any]:
     """What has changed since `seen`. A run that begins is followed by a page that does not look at another one."""
     active, queue = workbench.runs.active(), workbench.runs.queue()
@@ -174,7 +182,7 @@ def tick(workbench: Workbench, lang: Language, seen: Seen, *wishes: Any) -> list
     updates = draw(workbench, snapshot, ChartView.of(*wishes[1:]) if due else None, lang)
     sent, marks = only_new(updates, seen.marks)
     seen = replace(seen, version=snapshot.version, marks=marks, charts_at=now if due else seen.charts_at)
-    return [*sent, *[gr.skip()] * (LISTS + 1), seen, gr.skip()]
+    return [*sent, *[gr.skip()] * LISTS, seen, gr.skip()]
 
 
 def open_clicked(workbench: Workbench, lang: Language, event: gr.EventData, *wishes: Any) -> list[Any]:
@@ -202,10 +210,10 @@ def show_run(workbench: Workbench, lang: Language, run_id: str | None, *wishes: 
         updates = [*open_run.draw_nothing(lang), *run_actions.draw_nothing()]
     else:
         snapshot = workbench.runs.snapshot(chosen)
-        every_output = ",".join("?" * (DRAWN - LISTS - 3))  # the page may show another run in each of them
+        every_output = ",".join("?" * (DRAWN - LISTS - 2))  # the page may show another run in each of them
         updates, marks = only_new(draw(workbench, snapshot, ChartView.of(*wishes[1:]), lang), every_output)
         seen = replace(seen, run_id=chosen, version=snapshot.version, marks=marks, charts_at=time.monotonic())
-    return [*updates, *lists, gr.Timer(ACTIVE_TICK_S if active else IDLE_TICK_S), seen, active]
+    return [*updates, *lists, seen, active]
 
 
 def draw(workbench: Workbench, snapshot: Snapshot, view: ChartView | None, lang: Language) -> list[Any]:

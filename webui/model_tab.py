@@ -17,7 +17,7 @@ from core.i18n import Language
 from core.models.catalog import ModelInfo
 from core.settings import LoadSettings
 from core.workbench import Workbench
-from webui import adapter_panel, get_model_panel, model_views
+from webui import adapter_panel, api_panel, export_panel, get_model_panel, model_views
 from webui.adapter_panel import AdapterPanel
 from webui.background import reported
 from webui.fields import build_fields
@@ -75,15 +75,18 @@ def build(wiring: Wiring) -> None:
     )
     get_model_panel.build(wiring)
     adapter_panel.build(wiring)
+    api_panel.build(wiring)
 
 
 def connect(wiring: Wiring) -> None:
     panel: ModelPanel = wiring.shared["model-panel"]
     adapters: AdapterPanel = wiring.shared["adapter-panel"]
-    running, watched = get_model_panel.connect(wiring)
+    fetching, watched = get_model_panel.connect(wiring)
+    exporting, exported = export_panel.connect(wiring, adapters.name)
     chosen, described = [*panel.chosen, adapters.name], [panel.precision_note, panel.problems]
-    drawn = [*panel.shown, *described, *adapters.shown, wiring.shared["get-model-panel"].gguf, *watched]
-    shown_again = [wiring.language.input, wiring.shared["tab-model"].select, panel.refresh.click, running.change]
+    drawn = [*panel.shown, *described, *adapters.shown, wiring.shared["get-model-panel"].gguf, *watched, *exported]
+    opened = [wiring.language.input, wiring.shared["tab-model"].select, panel.refresh.click]
+    shown_again = [*opened, fetching.change, exporting.change]
     for trigger in (wiring.shared["loaded"].then, shown_again):
         wiring.on(trigger, show_tab, chosen, drawn, **RAW)
     picked = wiring.on(panel.table.select, pick_model, [], [panel.name])
@@ -96,13 +99,14 @@ def connect(wiring: Wiring) -> None:
         wiring.on(panel.reload.click, reload_model, [panel.name], outputs, **busy),
         wiring.on(panel.unload.click, unload_model, [panel.name], outputs, **busy),
     ]
-    adapter_panel.connect(wiring, after=loads)
+    adapter_panel.connect(wiring, after=loads, watched=exported)
+    api_panel.connect(wiring, after=loads)
 
 
 def show_tab(
     workbench: Workbench, lang: Language, name: str | None, precision: str | None, adapter: str | None
 ) -> list[Any]:
-    """Everything the tab shows, in one answer: models, the choice, adapters, GGUF files, the download."""
+    """Everything the tab shows, in one answer: models, the choice, adapters, GGUF files, the download, the export."""
     models = show_models(workbench, lang, name)
     return [
         *models,
@@ -110,6 +114,7 @@ def show_tab(
         *adapter_panel.show_adapters(workbench, lang, adapter),
         get_model_panel.show_gguf_files(workbench, lang),
         *get_model_panel.show_download(workbench, lang),
+        *export_panel.show_export(workbench, lang),
     ]
 
 

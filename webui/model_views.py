@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from core.i18n import Language, has_text, text
@@ -64,8 +64,9 @@ def model_problems(info: ModelInfo | None, lang: Language) -> str:
     origin = info.origin
     if origin is None:
         return problem_list(info.problems, lang)
-    values = {"base": origin.base, "dataset": origin.dataset or "–", "date": date(origin.created), "run": origin.run_id}
-    return note(text("model_tab.models.origin", lang, **values)) + problem_list(info.problems, lang)
+    values = {"base": origin.base, "dataset": origin.dataset or "–", "date": date(origin.created)}
+    key, more = ("merged", {"adapter": origin.adapter}) if origin.adapter else ("origin", {"run": origin.run_id})
+    return note(text(f"model_tab.models.{key}", lang, **values, **more)) + problem_list(info.problems, lang)
 
 
 def model_status(status: ModelStatus | None, lang: Language) -> str:
@@ -110,18 +111,21 @@ def phase_words(phase: str, lang: Language) -> str:
     return text(key if has_text(key) else "model_tab.get.working", lang)
 
 
-def adapters_table(adapters: Sequence[AdapterInfo], applied: Sequence[str], lang: Language) -> Table:
-    """The adapters of `loras/`, one row each; broken ones name their first problem in place of a method."""
-    rows = [_adapter_row(info, info.name in applied, lang) for info in adapters]
+def adapters_table(adapters: Sequence[AdapterInfo], strengths: Mapping[str, float], lang: Language) -> Table:
+    """The adapters of `loras/`, one row each; broken ones name their first problem in place of a method.
+
+    `strengths` are those of the applied ones, by name.
+    """
+    rows = [_adapter_row(info, strengths.get(info.name), lang) for info in adapters]
     return {"headers": _headers("adapters", ADAPTER_COLUMNS, lang), "data": rows}
 
 
-def _adapter_row(info: AdapterInfo, applied: bool, lang: Language) -> list[str]:
+def _adapter_row(info: AdapterInfo, strength: float | None, lang: Language) -> list[str]:
     broken = next((problem for problem in info.problems if problem.severity == "error"), None)
     method = f"{broken.code} {broken.describe(lang).what}" if broken else _method_words(info, lang)
     return [
         visible(info.name),
-        f"✓ {text('model_tab.adapters.yes', lang)}" if applied else "–",
+        _applied_words(strength, lang),
         visible(info.base_name or "–"),
         method,
         _size_words(info, lang),
@@ -130,6 +134,14 @@ def _adapter_row(info: AdapterInfo, applied: bool, lang: Language) -> list[str]:
         number(info.train_loss),
         number(info.eval_loss),
     ]
+
+
+def _applied_words(strength: float | None, lang: Language) -> str:
+    """Whether it is applied, and in which strength where that is not the one it was trained in."""
+    if strength is None:
+        return "–"
+    words = f"✓ {text('model_tab.adapters.yes', lang)}"
+    return words if strength == 1 else f"{words} × {strength:g}"
 
 
 def _method_words(info: AdapterInfo, lang: Language) -> str:

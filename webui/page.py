@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 
+from core.api.access import State
 from core.i18n import LANGUAGES, Language, text
 from core.workbench import Workbench
 from webui import chat_tab, model_tab, parameters_tab, training_tab
@@ -41,14 +42,15 @@ def _require_function(block_fn: Any) -> None:
         raise LookupError("this function runs in the browser only")
 
 
-def build_page(workbench: Workbench, start_language: Language | None = None) -> gr.Blocks:
-    """The whole page over a workbench. `start_language` None follows the browser."""
+def build_page(workbench: Workbench, start_language: Language | None = None, api_state: State = "open") -> gr.Blocks:
+    """The whole page over a workbench. `start_language` None follows the browser; `api_state` as in `Access`."""
     first = start_language or "en"
     with Page(title=text("page.title", first), delete_cache=(3600, 86_400), analytics_enabled=False) as page:
         with gr.Row(elem_id="header"):
             title = gr.Markdown(elem_id="title")
             language = gr.Radio(LANGUAGE_NAMES, value=first, show_label=False, container=False, elem_id="language")
         wiring = Wiring(workbench, page, first, language)
+        wiring.shared["api-state"] = api_state
         wiring.say_with(title, lambda lang: {"value": f"# {text('page.title', lang)}\n{text('page.subtitle', lang)}"})
         with gr.Tabs(elem_id="tabs") as tabs:
             wiring.shared["tabs"] = tabs

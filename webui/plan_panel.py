@@ -16,7 +16,7 @@ import gradio as gr
 
 from core.data.options import DataOptions
 from core.errors import WorkbenchError
-from core.i18n import Language, text
+from core.i18n import Language
 from core.training.spec import RunSpec
 from core.workbench import Workbench
 from webui import forecast_views, method_panel, plan_views
@@ -26,7 +26,6 @@ from webui.preview_panel import CLICKS_JS
 from webui.run_form import FORM, SETTINGS, spec_from
 from webui.wiring import RAW, Wiring
 
-ALL_TOO_LONG = "D30_all_too_long"
 PRECISION = "precision"  # of `LoadSettings`, which is no setting of the form
 TICK_S = 1.0
 
@@ -78,7 +77,7 @@ def show_plan(workbench: Workbench, lang: Language, *values: Any) -> Iterator[li
         for card in _cards(workbench, lang, values):
             yield [*method, card, False]
     except WorkbenchError as error:
-        yield [*method, plan_views.plan_refused(error, lang, _way_out(workbench, error, lang)), True]
+        yield [*method, plan_views.plan_refused(error, lang), True]
 
 
 def _cards(workbench: Workbench, lang: Language, values: Sequence[Any]) -> Iterator[str]:
@@ -137,24 +136,6 @@ def _is_checking(workbench: Workbench, dataset: str) -> bool:
         return workbench.data.check(dataset, again=False).running
     except WorkbenchError:  # the plan says why
         return False
-
-
-def fitting_length(workbench: Workbench, error: WorkbenchError) -> int | None:
-    """The maximum length with which every row is used that the model can take, where the one chosen loses them all."""
-    problem = next((each for each in error.problems if each.key == ALL_TOO_LONG), None)
-    if problem is None:
-        return None
-    status = workbench.model_status()
-    longest = int(problem.values["longest"])
-    return min(longest, status.max_length) if status and status.max_length else longest
-
-
-def _way_out(workbench: Workbench, error: WorkbenchError, lang: Language) -> str:
-    length = fitting_length(workbench, error)
-    if length is None:
-        return ""
-    words = text("training_tab.plan.fit", lang, tokens=f"{length:,}")
-    return plan_views.use_button({"max_length": length}, words, "fit-length")
 
 
 def use_suggestion(workbench: Workbench, lang: Language, event: gr.EventData) -> list[Any]:

@@ -30,11 +30,11 @@ def plan_missing(missing: str, lang: Language) -> str:
     return card(head + note(text(f"training_tab.missing.{missing}_hint", lang)))
 
 
-def plan_refused(error: WorkbenchError, lang: Language, way_out: str = "") -> str:
-    """The plan card where the settings or the data make no run; `way_out` is the HTML of what would mend it."""
+def plan_refused(error: WorkbenchError, lang: Language) -> str:
+    """The plan card where the settings or the data make no run, with what would mend it."""
     head = heading(text("training_tab.plan.title", lang), badge(text("training_tab.plan.not_ready", lang), "bad"))
     problems = problem_list(error.problems, lang, error.total, lambda problem: _advice(problem, lang))
-    return card(head + problems + way_out, "bad")
+    return card(head + problems, "bad")
 
 
 def plan_card(plan: Plan, spec: RunSpec, lang: Language) -> str:
@@ -107,11 +107,10 @@ def _advice(problem: Problem, lang: Language) -> str:
     return use_button({name: value}, words)
 
 
-def use_button(values: Mapping[str, Any], words: str, elem_id: str = "") -> str:
+def use_button(values: Mapping[str, Any], words: str) -> str:
     """A button that puts these settings into the form."""
-    own = f' id="{elem_id}"' if elem_id else ""
     data = escape(json.dumps(dict(values)))
-    return f'<button type="button" class="wb-use"{own} data-do="use" data-values="{data}">{escape(words)}</button>'
+    return f'<button type="button" class="wb-use" data-do="use" data-values="{data}">{escape(words)}</button>'
 
 
 def name_check(problem: Problem | None, name: str, makes: Makes, lang: Language) -> str:

@@ -1,4 +1,4 @@
-"""What can be done with the run that is open: stop, resume, chat, train further, use its settings, export, delete.
+"""What can be done with the run that is open: stop, resume, chat, evaluate, train further, reuse, export, delete.
 
 Owns the buttons with their dialogs. Handlers here change something and say so; drawing the run afterwards is
 `live_panel`'s affair, filling the form `run_panel`'s.
@@ -42,6 +42,7 @@ class RunActions:
 
     stop: gr.Button
     chat: gr.Button
+    evaluate: gr.Button  # `evaluate_panel` fills its form with the run
     resuming: ResumePanel
     further: gr.Button
     reuse: gr.Button
@@ -55,7 +56,7 @@ class RunActions:
     def shown(self) -> list[Any]:
         """What `draw` fills."""
         ways = [self.further, self.reuse, self.export, self.download, self.delete]
-        return [self.stop, self.chat, self.resuming.resume, *ways]
+        return [self.stop, self.chat, self.evaluate, self.resuming.resume, *ways]
 
 
 def build(wiring: Wiring) -> RunActions:
@@ -63,31 +64,32 @@ def build(wiring: Wiring) -> RunActions:
         stop = wiring.say(gr.Button(variant="stop", visible=False, elem_id="stop-run"), value="training_tab.live.stop")
         words = text("training_tab.live.chat", wiring.start_language)  # later `draw` says it: it depends on the run
         chat = gr.Button(words, variant="primary", visible=False, elem_id="chat-with-it")
+        evaluate = gr.Button(visible=False, elem_id="run-evaluate")
+        wiring.say(evaluate, value="evaluate.from_run")
         resume = resume_panel.build_button(wiring)
         further, reuse, export = (_button(wiring, name) for name in ("further", "reuse", "export"))
         download = gr.DownloadButton(visible=False, variant="primary", elem_id="run-download")
         delete = gr.Button(visible=False, elem_id="delete-run")
         wiring.say(delete, value="training_tab.delete_run.delete")
     resuming = resume_panel.build_dialog(wiring, resume)
-    stopping = _dialog(wiring, "stop", {"keep": "primary", "discard": "stop", "go_on": "secondary"})
-    deleting = _dialog(wiring, "delete_run", {"yes": "stop", "no": "secondary"})
-    return RunActions(stop, chat, resuming, further, reuse, export, download, delete, stopping, deleting)
+    stopping = build_dialog(wiring, "training_tab.stop", {"keep": "primary", "discard": "stop", "go_on": "secondary"})
+    deleting = build_dialog(wiring, "training_tab.delete_run", {"yes": "stop", "no": "secondary"})
+    return RunActions(stop, chat, evaluate, resuming, further, reuse, export, download, delete, stopping, deleting)
 
 
 def _button(wiring: Wiring, name: str) -> gr.Button:
     return wiring.say(gr.Button(visible=False, elem_id=f"run-{name}"), value=f"runs_tab.action.{name}")
 
 
-def _dialog(wiring: Wiring, name: str, ways: dict[str, Any]) -> Dialog:
-    """`ways` are the answers with their variants."""
-    prefix = name.replace("_", "-")
+def build_dialog(wiring: Wiring, key: str, ways: dict[str, Any]) -> Dialog:
+    """A question whose answers are called `key.way` in the catalogue; `ways` are the answers with their variants."""
+    prefix = key.rpartition(".")[2].replace("_", "-")
     with gr.Column(visible=False, elem_id=f"{prefix}-dialog", elem_classes="wb-dialog") as box:
         question = gr.Markdown()
         with gr.Row():
             buttons = [
                 wiring.say(
-                    gr.Button(variant=variant, elem_id=f"{prefix}-{way.replace('_', '-')}"),
-                    value=f"training_tab.{name}.{way}",
+                    gr.Button(variant=variant, elem_id=f"{prefix}-{way.replace('_', '-')}"), value=f"{key}.{way}"
                 )
                 for way, variant in ways.items()
             ]
@@ -125,6 +127,7 @@ def draw(snapshot: Snapshot, lang: Language) -> list[Any]:
     return [
         gr.update(visible=active and begun),
         gr.update(visible=can_chat, value=text(key, lang)),
+        gr.update(visible=not active and adapter),
         resume_panel.button(snapshot, lang),
         gr.update(visible=not active and adapter),
         gr.update(visible=True),
@@ -142,7 +145,7 @@ def _makes_adapter(snapshot: Snapshot) -> bool:
 
 def draw_nothing() -> list[Any]:
     """As `draw`, where there is no run."""
-    return [HIDDEN] * 8
+    return [HIDDEN] * 9
 
 
 def ask_to_stop(workbench: Workbench, lang: Language) -> list[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import json
 import logging
 import secrets
 import socket
@@ -26,6 +27,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 READING_METHODS = {"GET", "HEAD", "OPTIONS"}
+API_ROOT = "/v1/"
 LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
 SHARE_SUFFIX = ".gradio.live"
 # gradio's own page needs inline scripts, and its charts compile expressions; nothing may come from or go elsewhere.
@@ -43,7 +45,9 @@ RESPONSE_HEADERS = [
 
 
 class RequestGuard:
-    """ASGI middleware: refuses a request with 403 unless it comes from this server's own page.
+    """ASGI middleware: refuses a request with 403 unless it comes from this server's own page, or from no page at all.
+
+    The API is for programs: a page of another site may not even read it.
 
     `loopback` says whether the server listens on this machine only; then only its own names are answered, and those in
     `names`, by which a proxy or the local network knows it.
@@ -60,9 +64,10 @@ class RequestGuard:
             await self.app(scope, receive, send)
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        reason = self.refused(str(scope["method"]), headers)
+        path = str(scope["path"])
+        reason = self.refused(str(scope["method"]), headers, path)
         if reason:
-            await _answer(send, 403, reason)
+            await _answer(send, 403, reason, path)
             return
 
         answered = False
@@ -82,14 +87,14 @@ class RequestGuard:
             # gradio looks up what a request names without checking it; the page itself sends no such request.
             reference = secrets.token_hex(4)
             log.exception("request %s %s, bug or bad request %s", scope["method"], excerpt(scope["path"]), reference)
-            await _answer(send, 400, f"request not understood ({reference})")
+            await _answer(send, 400, f"request not understood ({reference})", path)
 
-    def refused(self, method: str, headers: dict[str, str]) -> str | None:
+    def refused(self, method: str, headers: dict[str, str], path: str = "/") -> str | None:
         """Why a request with this method and these headers (lower-case names) is refused; None where it may pass."""
         host = headers.get("host", "")
         if not self._known_host(_host_name(host)):
             return "unknown Host"
-        if method in READING_METHODS:
+        if method in READING_METHODS and not path.startswith(API_ROOT):
             return None
         origin = headers.get("origin")
         if origin is not None:
@@ -169,8 +174,13 @@ def _is_address(name: str) -> bool:
     return True
 
 
-async def _answer(send: Send, status: int, reason: str) -> None:
-    body = f"{status}: {reason}".encode()
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+async def _answer(send: Send, status: int, reason: str, path: str) -> None:
+    """A short refusal; to a program in the shape that OpenAI's clients read."""
+    words, kind = f"{status}: {reason}", "text/plain; charset=utf-8"
+    if path.startswith(API_ROOT):
+        error = {"message": words, "type": "invalid_request_error", "param": None, "code": "A25"}
+        words, kind = json.dumps({"error": error}), "application/json"
+    body = words.encode()
+    headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

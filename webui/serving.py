@@ -1,4 +1,4 @@
-"""The page on a port: gradio's launch with everything off that would leave the machine, behind the request guard."""
+"""The page and the API on a port: gradio's launch, all off that would leave the machine, behind the request guard."""
 
 from __future__ import annotations
 
@@ -9,28 +9,36 @@ import threading
 import gradio as gr
 from starlette.middleware import Middleware
 
+from core.api.access import Access
+from core.api.server import routes
 from core.i18n import text
 from core.workbench import Workbench
 from webui.notices import language_of
 from webui.page import build_page
 from webui.security import RequestGuard, is_loopback, password_check
-from webui.style import CSS, STYLE_SHEETS, theme
+from webui.style import CSS, STYLE_SHEETS, theme, toast_titles
 
 MAX_UPLOAD = "500mb"
+LOOKS_S = 0.01  # how often gradio looks whether an event waits; every millisecond, as usual, is work for an idle server
 SWITCH_S = 0.0005  # how long a busy thread may keep Python from the others: while a big file is checked, 5 ms (the
 # usual) add up to seconds for each click
 
 
 def open_page(
-    workbench: Workbench, options: argparse.Namespace, users: list[tuple[str, str]] | None
+    workbench: Workbench,
+    options: argparse.Namespace,
+    users: list[tuple[str, str]] | None,
+    access: Access = Access(),
 ) -> tuple[gr.Blocks, str, str | None]:
     """The page, served in the background from now on; its address, and its public one where that was asked for.
 
-    `options` are those of the command line that `app.py` declares for `serve`.
+    `options` are those of the command line that `app.py` declares for `serve`; `access` says who may use the API, which
+    the same server offers.
     """
     sys.setswitchinterval(SWITCH_S)
-    page = build_page(workbench, options.lang)
+    page = build_page(workbench, options.lang, access.state)
     page.queue(max_size=64, default_concurrency_limit=8, api_open=False)
+    page._queue.sleep_when_free = LOOKS_S
     workspace = workbench.workspace
     guard = Middleware(RequestGuard, is_loopback(options.host), options.share, options.allow_host)
     _, local_url, share_url = page.launch(
@@ -51,17 +59,25 @@ def open_page(
         allowed_paths=[],
         blocked_paths=[str(folder) for folder in (workspace.models, workspace.adapters, workspace.root / "training")],
         footer_links=[],
-        app_kwargs={"middleware": [guard], "docs_url": None, "redoc_url": None, "openapi_url": None},
+        app_kwargs={
+            "middleware": [guard],
+            "routes": routes(workbench, access),  # before the page's own: neither its catch-all nor its login gets them
+            "docs_url": None,
+            "redoc_url": None,
+            "openapi_url": None,
+        },
         theme=theme(),
-        css=CSS,
+        css=CSS + toast_titles(),
         css_paths=STYLE_SHEETS,
     )
     return page, local_url, share_url
 
 
-def serve_page(workbench: Workbench, options: argparse.Namespace, users: list[tuple[str, str]] | None) -> None:
+def serve_page(
+    workbench: Workbench, options: argparse.Namespace, users: list[tuple[str, str]] | None, access: Access
+) -> None:
     """Serve until Ctrl-C; prints the address when the page can be opened."""
-    page, local_url, share_url = open_page(workbench, options, users)
+    page, local_url, share_url = open_page(workbench, options, users, access)
     lang = language_of(options.lang)
     for url in filter(None, (local_url, share_url)):
         sys.stdout.write(text("cli.ready", lang, url=url) + "\n")

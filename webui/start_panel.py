@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from core.errors import Problem
 from core.i18n import Language, text
 from core.workbench import Workbench
 from webui import method_panel, plan_views
@@ -55,8 +56,15 @@ def check_name(
     name = str(typed or "").strip()
     facts = method_panel.known(None if start_from else method)
     problem = workbench.check_result_name(name, facts.name) if name else None
-    lacking = missing(workbench, None if problem else name, dataset) or ("settings" if refused else None)
+    lacking = missing(workbench, name, dataset) or _name_refused(problem) or ("settings" if refused else None)
     return [*_buttons(workbench, lacking, lang), plan_views.name_check(problem, name, facts.makes, lang)]
+
+
+def _name_refused(problem: Problem | None) -> str | None:
+    """What Start says of a name that cannot be had."""
+    if problem is None:
+        return None
+    return "name_taken" if problem.code == "M25" else "name_not_allowed"
 
 
 def _buttons(workbench: Workbench, lacking: str | None, lang: Language) -> list[Any]:

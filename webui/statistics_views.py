@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from core.i18n import Language, text
-from webui.plotting import ORANGE, SLATE, TEAL, layout
+from core.plotting import ORANGE, SLATE, TEAL, layout
 from webui.views import Kind, card, details, facts, note, table
 
 if TYPE_CHECKING:

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import gradio as gr
 
+from core import markup
+from core.evaluation.report_file import REPORT_STYLE
+from core.i18n import LANGUAGES, text
+
 SANS = [
     "system-ui",
     "-apple-system",
@@ -51,4 +55,18 @@ CSS = """
 }
 """
 
-STYLE_SHEETS = sorted(Path(__file__).parent.glob("*.css"))
+TOASTS = ("error", "warning", "success")  # the kinds of notice that the page shows
+
+
+def toast_titles() -> str:
+    """What stands over a notice, in the page's language: gradio writes the name of its kind, in English."""
+    rules = [".toast-title { font-size: 0 !important; } .toast-title * { font-size: var(--text-sm); }"]
+    for lang in LANGUAGES:
+        page = f'body:has(#language input[value="{lang}"]:checked)'
+        for kind in TOASTS:
+            words = text(f"page.toast.{kind}", lang)
+            rules.append(f'{page} .toast-title.{kind}::before {{ content: "{words} "; font-size: var(--text-lg); }}')
+    return "\n".join(rules)
+
+
+STYLE_SHEETS = [markup.STYLE_SHEET, REPORT_STYLE, *sorted(Path(__file__).parent.glob("*.css"))]

@@ -1,6 +1,6 @@
-"""The Training tab: data, run, and the run as it goes, one under the other; and the form's memory in the browser.
+"""The Training tab: data, run, the run as it goes, evaluations, one under the other; and the form's memory.
 
-Owns what joins the three panels: the half-filled form is kept in the browser's storage, written by the browser alone
+Owns what joins the four panels: the half-filled form is kept in the browser's storage, written by the browser alone
 whenever a field changes, and comes back on page load.
 """
 
@@ -13,8 +13,9 @@ import gradio as gr
 
 from core.i18n import Language
 from core.workbench import Workbench
-from webui import dataset_handlers, dataset_panel, live_panel, method_panel, run_panel
+from webui import dataset_handlers, dataset_panel, evaluate_panel, live_panel, method_panel, run_panel
 from webui.dataset_panel import DatasetPanel
+from webui.evaluate_panel import EvaluatePanel
 from webui.run_panel import RunPanel
 from webui.wiring import RAW, Wiring
 
@@ -23,14 +24,17 @@ def build(wiring: Wiring) -> None:
     dataset_panel.build(wiring)
     run_panel.build(wiring)
     live_panel.build(wiring)
+    evaluate_panel.build(wiring)
 
 
 def connect(wiring: Wiring) -> None:
     data: DatasetPanel = wiring.shared["dataset-panel"]
     run: RunPanel = wiring.shared["run-panel"]
     length_chosen = dataset_panel.connect(wiring)
+    evaluate_panel.connect(wiring)
     filled = [*run_panel.connect(wiring), *live_panel.connect(wiring)]
-    restored = _keep_form(wiring, [*run.inputs, run.mode])
+    evaluated: EvaluatePanel = wiring.shared["evaluate-panel"]
+    restored = _keep_form(wiring, [*run.inputs, run.mode, *evaluated.form.kept])
     drawn = [data.name, *data.shown, *run.method_drawn]
     chosen = [data.name, data.seen, *run.method_chosen]
     opened = [wiring.language.input, wiring.shared["tab-training"].select]

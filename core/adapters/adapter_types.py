@@ -136,6 +136,7 @@ LAYOUTS: dict[str, Layout] = {
     "LORA": TunerLayers(
         config="LoraConfig",
         parts=("lora_A.weight", "lora_B.weight", "lora_B.bias", "lora_magnitude_vector.weight"),
+        factors=("lora_B.weight", "lora_B.bias"),
         own_rules={"r": _R, **_LORA, **_PATTERNS, "use_rslora": flag(), "use_dora": flag(), "lora_bias": flag()},
         free=_LORA_FREE,
         measure=_lora,
@@ -147,6 +148,7 @@ LAYOUTS: dict[str, Layout] = {
     "ADALORA": TunerLayers(
         config="LoraConfig",  # what it has become is a LoRA whose singular values stand between the matrices
         parts=("lora_A", "lora_B", "lora_E"),
+        factors=("lora_E",),
         own_rules={"init_r": whole(1, MAX_RANK, default=12), **_LORA},
         free=(
             *(*_LORA_FREE, "r", "target_r", "tinit", "tfinal", "deltaT", "beta1", "beta2"),
@@ -160,6 +162,7 @@ LAYOUTS: dict[str, Layout] = {
     "LOHA": TunerLayers(
         config="LoHaConfig",
         parts=("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"),
+        factors=("hada_w1_a",),
         own_rules={"r": _R, "alpha": _ALPHA, **_PATTERNS},
         free=(*_LYCORIS_FREE, "use_effective_conv2d"),
         measure=_loha,
@@ -171,6 +174,7 @@ LAYOUTS: dict[str, Layout] = {
     "LOKR": TunerLayers(
         config="LoKrConfig",
         parts=("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b"),
+        factors=("lokr_w1", "lokr_w1_a"),
         own_rules={
             **{"r": _R, "alpha": _ALPHA, **_PATTERNS},
             **{"decompose_both": flag(), "decompose_factor": whole(-1, 2**16, default=-1)},
@@ -185,6 +189,8 @@ LAYOUTS: dict[str, Layout] = {
     "IA3": TunerLayers(
         config="IA3Config",
         parts=("ia3_l",),
+        factors=("ia3_l",),
+        rest=1.0,
         own_rules={"feedforward_modules": Names(), "fan_in_fan_out": flag()},
         free=("init_ia3_weights",),
         measure=_ia3,
@@ -195,6 +201,7 @@ LAYOUTS: dict[str, Layout] = {
     "OFT": TunerLayers(
         config="OFTConfig",
         parts=("oft_R.weight",),
+        factors=("oft_R.weight",),
         own_rules={
             **{"r": whole(0, 2**16, default=0), "oft_block_size": whole(0, 2**16, default=32)},
             **{"use_cayley_neumann": flag(True), "num_cayley_neumann_terms": whole(1, 100, default=5)},

@@ -32,6 +32,15 @@ class Ancestor:
     dataset: str = ""
 
 
+@dataclass(frozen=True)
+class Ingredient:
+    """An adapter that a combination was made of: its name then, its weights' hash, and the strength it has in it."""
+
+    adapter: str
+    sha256: str
+    strength: float
+
+
 class AdapterMetrics(BaseModel):
     """How the training that made the adapter ended; losses are token means."""
 
@@ -48,7 +57,8 @@ class AdapterCard(BaseModel):
 
     `base_fingerprint` is `core.models.catalog.fingerprint` of the base; `created` is ISO 8601 with its offset.
     `system_prompt` is the one that all rows of the data shared, offered again in chat. `settings` are those it was
-    trained with; `lineage` are the adapters it was trained on from, the nearest first.
+    trained with; `lineage` are the adapters it was trained on from, the nearest first, and `made_of` those that a
+    combination puts together.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -66,6 +76,7 @@ class AdapterCard(BaseModel):
     rank: int | None = None
     settings: MethodSettings | None = None
     lineage: tuple[Ancestor, ...] = ()
+    made_of: tuple[Ingredient, ...] = ()
     created: str = Field(default="", max_length=50)
     metrics: AdapterMetrics = AdapterMetrics()
 

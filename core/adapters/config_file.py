@@ -59,6 +59,10 @@ class AdapterFields:
     def shares_batch(self) -> bool:
         return self.layout.shares_batch(self.values)
 
+    @property
+    def has_strength(self) -> bool:
+        return self.layout.has_strength(self.values)
+
 
 def read_config(folder: Path) -> tuple[AdapterFields | None, list[Problem]]:
     """The judged configuration of an adapter folder and every problem with it; None where one of them is an error."""

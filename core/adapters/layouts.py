@@ -47,6 +47,9 @@ class Layout(Protocol):
     def shares_batch(self, values: Values) -> bool:
         """Whether its rows are answered together with those of the base and of other adapters."""
 
+    def has_strength(self, values: Values) -> bool:
+        """Whether it can be applied weaker or stronger than it was trained."""
+
     def answers_on(self, precision: str, values: Values) -> bool:
         """Whether it answers on a quantised base (`int8`, `nf4`)."""
 
@@ -75,11 +78,12 @@ class TunerLayers:
     """Layers beside the base's linear layers. `measure` is None for tensors that do not belong together.
 
     `config` is peft's class, made of the values of `rules` alone. `rank` says whether a rank is the one of a module,
-    `extras` which parts it should have.
+    `extras` which parts it should have. What the layers add is proportional to `factors`, each less `rest`.
     """
 
     config: str
     parts: tuple[str, ...]
+    factors: tuple[str, ...]
     own_rules: Mapping[str, Rule]
     free: tuple[str, ...]
     measure: Callable[[Shapes, Values], Change | None]
@@ -89,6 +93,7 @@ class TunerLayers:
     batched: Callable[[Values], bool] = lambda values: False
     quantised: tuple[str, ...] = QUANTISED
     transposed: bool = True
+    rest: float = 0.0
 
     @property
     def rules(self) -> Mapping[str, Rule]:
@@ -104,6 +109,9 @@ class TunerLayers:
 
     def shares_batch(self, values: Values) -> bool:
         return self.batched(values)
+
+    def has_strength(self, values: Values) -> bool:
+        return not values.get("use_dora")
 
     def answers_on(self, precision: str, values: Values) -> bool:
         broken = precision == "int8" and values.get("use_dora")  # bitsandbytes fails at the first forward
@@ -159,6 +167,9 @@ class ReplacedWeights:
     def shares_batch(self, values: Values) -> bool:
         return False
 
+    def has_strength(self, values: Values) -> bool:
+        return True
+
     def answers_on(self, precision: str, values: Values) -> bool:
         return True
 
@@ -199,6 +210,9 @@ class VirtualTokens:
         return self.name
 
     def shares_batch(self, values: Values) -> bool:
+        return False
+
+    def has_strength(self, values: Values) -> bool:
         return False
 
     def answers_on(self, precision: str, values: Values) -> bool:

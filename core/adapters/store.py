@@ -18,14 +18,15 @@ from core.adapters.validity import AdapterFiles, read_adapter
 from core.errors import Place, Problem, WorkbenchError, excerpt, refusal
 from core.workspace import Workspace, free_name, name_problem, new_folder, remove_folder, sync_folder, write_json
 
-Limit = Literal["alone", "not_mergeable"]
+Limit = Literal["alone", "not_mergeable", "no_strength"]
 
 
 @dataclass(frozen=True)
 class AdapterInfo:
     """One adapter as its files describe it; None where a file made elsewhere says nothing.
 
-    `limits` are what it cannot do, to be shown before it is applied: `alone`, it shares no batch with others.
+    `limits` are what it cannot do, to be shown before it is applied: `alone`, it shares no batch with others,
+    `no_strength`, it acts as it was trained or not at all.
     """
 
     name: str
@@ -178,7 +179,11 @@ def _limits(files: AdapterFiles) -> tuple[Limit, ...]:
     fields = files.fields
     if fields is None:
         return ()
-    found: dict[Limit, bool] = {"alone": not fields.shares_batch, "not_mergeable": bool(fields.virtual_tokens)}
+    found: dict[Limit, bool] = {
+        "alone": not fields.shares_batch,
+        "not_mergeable": bool(fields.virtual_tokens),
+        "no_strength": not fields.has_strength,
+    }
     return tuple(limit for limit, there in found.items() if there)
 
 

@@ -6,6 +6,7 @@ pickle beside it is named, never read. Whether they fit the configuration and a 
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,6 +51,12 @@ def grouped(tensors: Sequence[TensorHeader], layout: Layout) -> tuple[Parts, lis
         else:
             parts[found[0]][found[1]] = tensor.shape
     return dict(parts), strange
+
+
+def weights_sha256(folder: Path) -> str:
+    """The hash of an adapter's tensor file."""
+    with (folder / WEIGHTS_FILE).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def named(names: Sequence[str]) -> dict[str, object]:

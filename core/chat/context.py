@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from core.data.conversation import Message, whole_text
 from core.data.rendering import render_prompt
@@ -36,7 +36,7 @@ def fit_prompt(
     Raises:
         WorkbenchError: H11 where the last message says nothing, or is too long; D28 where the template refuses.
     """
-    said = [Message(role=message["role"], content=whole_text(message["content"])) for message in messages]
+    said = [cast(Message, {**message, "content": whole_text(message["content"])}) for message in messages]
     _refuse_useless(said)
     system = [message for message in said[:1] if message["role"] == "system"]
     body = said[len(system) :]
@@ -53,6 +53,21 @@ def fit_prompt(
     if len(ids) >= limit:
         raise refusal("H11_prompt_too_long", Place(field="prompt"), tokens=len(ids), limit=limit)
     return FittedPrompt(ids, sum(message["role"] == "user" for message in body[: starts[start]]))
+
+
+def fit_text(tokenizer: Any, text: str, limit: int) -> FittedPrompt:
+    """The ids of a text that is continued as it is: special tokens in it count, as in every tool that takes such texts.
+
+    Raises:
+        WorkbenchError: H11 where it is empty or leaves no room for an answer.
+    """
+    _refuse_useless([Message(role="user", content=text)])
+    ids = [int(token_id) for token_id in tokenizer(whole_text(text))["input_ids"]]
+    if not ids:
+        raise refusal("H11_prompt_empty", Place(field="prompt"))
+    if len(ids) >= limit:
+        raise refusal("H11_prompt_too_long", Place(field="prompt"), tokens=len(ids), limit=limit)
+    return FittedPrompt(ids, 0)
 
 
 def _refuse_useless(messages: Sequence[Message]) -> None:

@@ -1,10 +1,10 @@
 """The engine: one thread that answers chat requests, several at once, over the serving trees of one loaded model.
 
-Owns the queue, what is answered together, and the thread. Requests that are submitted together (base and adapters
-side by side) are one batch; groups that wait at the same time join it, up to `MAX_ROWS` rows. A group that comes while
-others are answered is answered between their steps, so nobody waits for a long answer to end; only a beam search is one
-step, from its beginning to its end or its cancelling. Applying and removing adapters happens on the same thread,
-between two steps: an answer begun with an adapter ends with it.
+Owns the queue, what is answered together, and the thread. Whoever asks joins, at the next step, those who are answered
+on the same tree, up to `MAX_ROWS` rows: the base and all adapters of LoRA type are one batch, whoever asked when. An
+adapter with a tree of its own is answered between the steps of the others; a beam search is one step, from its
+beginning to its end or its cancelling. Applying and removing adapters happens on the same thread, between two steps:
+an answer begun with an adapter ends with it. What the model remembers of finished answers is kept (`prompt_cache`).
 
     submit → prompt fitted (caller's thread) → queue → batch → decode step by step → Stream → caller
 
@@ -16,40 +16,40 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.chat.answer_text import AnswerText
-from core.chat.context import UNLIMITED_CONTEXT_TOKENS, fit_prompt
+from core.chat.intake import Intake
+from core.chat.prompt_cache import PromptCache
 from core.chat.rows import Group, Row
 from core.chat.serving import Applied, Route, ServingTrees
 from core.chat.streams import ChatRequest, Reply, Stream
 from core.data.rendering import end_of_turn_ids
 from core.errors import Place, refusal
-from core.models.generation import Token, decode, generate_beams
+from core.jobs import let_go
+from core.models.beams import generate_beams
+from core.models.generation import Decoding
 from core.models.loader import LoadedModel
-from core.models.memory import is_out_of_memory
+from core.models.memory import is_out_of_memory, release
 
 __all__ = ["ChatRequest", "Engine", "Reply", "Stream"]
 
 MAX_ROWS = 16
 MAX_WAITING = 64
 log = logging.getLogger("workbench.chat")
-CONTEXT_IDS = 6  # of the prompt's end, enough to decode what follows a started reply
 
 
 @dataclass(eq=False)
 class _Batch:
-    """Rows that one decode answers together, and the groups they came from."""
+    """Rows that are answered together, by their number in `decoding`; `own` as in `serving.Route`."""
 
-    rows: list[Row]
-    groups: list[Group]
-    steps: Iterator[list[Token]]
+    own: str | None
+    decoding: Decoding
+    rows: dict[int, Row] = field(default_factory=dict)
 
 
 @dataclass
@@ -69,9 +69,11 @@ class Engine:
         self._model = model
         self._trees = ServingTrees(model)
         self._eos_ids = model.eos_ids | set(end_of_turn_ids(model.tokenizer))
-        self._context_tokens = model.max_length or UNLIMITED_CONTEXT_TOKENS
+        self._intake = Intake.of(model)
+        self._kept = PromptCache.on(str(model.model.device))
         self._inbox = _Inbox()
         self._batches: list[_Batch] = []
+        self._searches: deque[Row] = deque()  # answers that want beams
         self._starting: list[Group] = []  # taken from the queue, not yet in batches
         self._thread = threading.Thread(target=self._run, name="chat-engine", daemon=True)
         self._thread.start()
@@ -80,16 +82,16 @@ class Engine:
         """Ask for answers that are made together; one seed is drawn for all that bring none.
 
         Raises:
-            WorkbenchError: H11 for a prompt that is empty or too long; M25 for an adapter that is not applied; A27
-                where the queue is full, A10 where the engine is closed.
+            WorkbenchError: H11 for a prompt that is empty or too long, or probabilities that cannot be had; M25 for an
+                adapter that is not applied; A27 where the queue is full, A10 where the engine is closed.
         """
         if not 1 <= len(requests) <= MAX_ROWS:
             raise refusal("H11_too_many_columns", count=len(requests), limit=MAX_ROWS)
         drawn = secrets.randbelow(2**32)
-        rows = [self._row(request, drawn) for request in requests]
+        rows = [self._intake.row(request, self._trees.find(request.adapter), drawn) for request in requests]
         group = Group(rows, Stream([row.reply() for row in rows]))
         for row in rows:
-            row.stream = group.stream
+            row.group = group
         with self._inbox.changed:
             self._refuse_if_closing()
             if len(self._inbox.waiting) >= MAX_WAITING:
@@ -99,13 +101,13 @@ class Engine:
             self._inbox.changed.notify_all()
         return group.stream
 
-    def apply(self, name: str, folder: Path) -> Applied:
-        """Apply an adapter under a name, in place of one that has it.
+    def apply(self, name: str, folder: Path, strength: float = 1.0) -> Applied:
+        """Apply an adapter under a name and in a strength, in place of one that has the name.
 
         Raises:
             WorkbenchError: as `ServingTrees.apply`; A10 where the engine is closed.
         """
-        applied: Applied = self._on_thread(lambda: self._trees.apply(name, folder))
+        applied: Applied = self._on_thread(lambda: self._trees.apply(name, folder, strength))
         return applied
 
     def remove(self, name: str) -> None:
@@ -127,22 +129,6 @@ class Engine:
             self._inbox.closing = True
             self._inbox.changed.notify_all()
         self._thread.join()
-
-    def _row(self, request: ChatRequest, drawn_seed: int) -> Row:
-        sampling, tokenizer = request.sampling, self._model.tokenizer
-        adapter = self._trees.find(request.adapter)
-        context_tokens = self._context_tokens - (adapter.virtual_tokens if adapter else 0)
-        prompt = fit_prompt(tokenizer, request.messages, request.reply_start, context_tokens, sampling.max_new_tokens)
-        before = prompt.input_ids[-CONTEXT_IDS:] if request.reply_start else []
-        return Row(
-            request=request,
-            prompt=prompt,
-            adapter=adapter,
-            text=AnswerText(tokenizer, sampling.stop, request.reply_start, before),
-            seed=drawn_seed if sampling.seed is None else sampling.seed,
-            context_tokens=context_tokens,
-            submitted_at=time.monotonic(),
-        )
 
     def _on_thread(self, work: Callable[[], Any]) -> Any:
         done: Future[Any] = Future()
@@ -168,7 +154,9 @@ class Engine:
                 self._starting = []
                 for batch in list(self._batches):
                     self._step(batch)
-                self._trees.drop_retired(self._adapters_in_use())
+                if self._searches:
+                    self._search(self._searches.popleft())
+                self._kept.forget(self._trees.drop_retired(self._adapters_in_use()))
         except Exception as error:
             log.exception("the chat engine broke; the model has to be loaded again")
             bug = error
@@ -179,8 +167,11 @@ class Engine:
         """Sleep until there is something to do; false where the engine is to end."""
         inbox = self._inbox
         with inbox.changed:
-            inbox.changed.wait_for(lambda: inbox.closing or inbox.commands or inbox.waiting or self._batches)
+            inbox.changed.wait_for(lambda: inbox.closing or inbox.commands or inbox.waiting or self._is_busy())
             return not inbox.closing
+
+    def _is_busy(self) -> bool:
+        return bool(self._batches or self._searches)
 
     def _run_commands(self) -> None:
         while self._inbox.commands:
@@ -192,7 +183,7 @@ class Engine:
 
     def _take_groups(self) -> None:
         """Take the groups from the queue that may begin now: in turn, while their rows fit; cancelled ones at once."""
-        free = MAX_ROWS - sum(not row.is_over for batch in self._batches for row in batch.rows)
+        free = MAX_ROWS - sum(not row.is_over for row in self._open_rows())
         taken: list[Group] = []
         staying: deque[Group] = deque()
         with self._inbox.changed:
@@ -208,15 +199,12 @@ class Engine:
                 group.publish(place)
 
     def _start(self, groups: list[Group]) -> None:
-        """Begin to answer groups together: one batch for each tree they need, one for each answer that wants beams."""
-        able = [group for group in groups if self._has_its_adapters(group)]
-        rows = [row for group in able for row in group.rows]
+        """Begin to answer groups: their rows join those of the tree that they need; beams are searched one by one."""
+        rows = [row for group in groups if self._has_its_adapters(group) for row in group.rows]
         plain = [row for row in rows if row.request.sampling.num_beams == 1]
         for route in self._trees.routes([row.adapter for row in plain]):
-            self._add_batch([plain[i] for i in route.rows], route, able)
-        for row in rows:
-            if row.request.sampling.num_beams > 1:
-                self._add_batch([row], self._trees.routes([row.adapter])[0], able)
+            self._join([plain[i] for i in route.rows], route)
+        self._searches.extend(row for row in rows if row.request.sampling.num_beams > 1)
 
     def _has_its_adapters(self, group: Group) -> bool:
         """Whether all adapters of a group are still there; one may have gone while it waited to be queued."""
@@ -225,47 +213,71 @@ class Engine:
             group.stream.fail(refusal("M25_not_applied", Place(excerpt=gone[0]), name=gone[0], known="–"))
         return not gone
 
-    def _add_batch(self, rows: list[Row], route: Route, groups: list[Group]) -> None:
+    def _join(self, rows: list[Row], route: Route) -> None:
+        """Let rows join the batch of their route, or begin one."""
+        batch = next((each for each in self._batches if each.own == route.own), None)
+        if batch is None:
+            batch = _Batch(route.own, Decoding(self._eos_ids, self._model.pad_id, route.prefix, self._kept))
+            self._batches.append(batch)
         requests = [row.generation_request(adapter) for row, adapter in zip(rows, route.adapters, strict=True)]
-        eos_ids, pad_id = self._eos_ids, self._model.pad_id
-        steps: Iterator[list[Token]]
-        if rows[0].request.sampling.num_beams > 1:
-
-            def is_over(number: int) -> bool:
-                return rows[0].is_over
-
-            steps = (generate_beams(route.tree, eos_ids, pad_id, each, is_over, route.prefix) for each in requests)
-        else:
-            steps = decode(route.tree, eos_ids, pad_id, requests, lambda i: rows[i].is_over, route.prefix)
-        own = [group for group in groups if any(row in rows for row in group.rows)]
-        self._batches.append(_Batch(rows, own, steps))
+        tree = self._trees.tree(route.own, route.adapters)
+        try:
+            numbers = batch.decoding.add(tree, requests)
+        except Exception as error:  # noqa: BLE001  # the readers get it; the engine serves the others
+            self._fail(rows, error)
+            return
+        for number, row in zip(numbers, rows, strict=True):
+            batch.rows[number] = row
+            row.remembered_tokens = batch.decoding.remembered.get(number, 0)
 
     def _step(self, batch: _Batch) -> None:
-        """One token for every row of a batch; a batch whose rows are done is forgotten."""
-        try:
-            for token in next(batch.steps):
-                batch.rows[token.row].take(token)
-        except Exception as error:  # noqa: BLE001  # the readers get it; the engine serves the others
-            self._fail(batch, error)
-            return
-        for group in batch.groups:
-            group.publish()
-        if all(row.finished for row in batch.rows):
+        """At most one token for every row of a batch; a batch whose rows are done is forgotten."""
+        adapters = {row.adapter.id for row in batch.rows.values() if row.adapter and row.adapter.shares_batch}
+        tokens = batch.decoding.step(self._trees.tree(batch.own, adapters), lambda number: batch.rows[number].is_over)
+        stepped = [batch.rows[token.row] for token in tokens]
+        for token, row in zip(tokens, stepped, strict=True):
+            row.take(token)
+            if token.finished:
+                del batch.rows[token.row]
+        for failure in batch.decoding.failures:
+            self._fail([batch.rows.pop(number) for number in failure.rows], failure.error)
+        _publish(stepped)
+        if not batch.rows:
             self._batches.remove(batch)
 
-    def _fail(self, batch: _Batch, error: Exception) -> None:
-        self._batches.remove(batch)
-        shown: Exception = error
+    def _search(self, row: Row) -> None:
+        """One beam search, from its beginning to its end."""
+        (route,) = self._trees.routes([row.adapter])
+        request = row.generation_request(route.adapters[0])
+        pad_id = self._model.pad_id
+        try:
+            tokens = generate_beams(route.tree, self._eos_ids, pad_id, request, lambda _: row.is_over, route.prefix)
+        except Exception as error:  # noqa: BLE001  # the reader gets it; the engine serves the others
+            self._fail([row], error)
+            return
+        for token in tokens:
+            row.take(token)
+        _publish([row])
+
+    def _fail(self, rows: list[Row], error: Exception) -> None:
+        """Tell the readers of these rows; memory that ran out is given back, that of remembered answers first."""
+        shown = error
         if is_out_of_memory(error):
-            tokens = sum(len(row.prompt.input_ids) + row.tokens for row in batch.rows)
-            shown = refusal("A20_out_of_memory_in_chat", rows=len(batch.rows), tokens=tokens)
+            tokens = sum(len(row.prompt.input_ids) + row.tokens for row in rows)
+            shown = refusal("A20_out_of_memory_in_chat", rows=len(rows), tokens=tokens)
             shown.__cause__ = error
-        for group in batch.groups:
+            let_go(error)
+            self._kept.clear()
+            release()
+        for group in _groups(rows):
             group.stream.cancel()  # its rows in other batches
             group.stream.fail(shown)
 
+    def _open_rows(self) -> list[Row]:
+        return [*(row for batch in self._batches for row in batch.rows.values()), *self._searches]
+
     def _adapters_in_use(self) -> set[str]:
-        rows = [row for batch in self._batches for row in batch.rows]
+        rows = self._open_rows()
         with self._inbox.changed:
             rows += [row for group in self._inbox.waiting for row in group.rows]
         return {row.adapter.id for row in rows if row.adapter}
@@ -275,13 +287,23 @@ class Engine:
         gone = refusal("A10_model_unloaded", Place(file=self._model.info.name), name=self._model.info.name)
         with self._inbox.changed:
             self._inbox.closing = True
-            answered = [group for batch in self._batches for group in batch.groups]
-            groups = [*self._inbox.waiting, *self._starting, *answered]
+            groups = [*self._inbox.waiting, *self._starting, *_groups(self._open_rows())]
             self._inbox.waiting.clear()
             self._batches.clear()
+            self._searches.clear()
+            self._kept.clear()
             self._starting = []
             for _, done in self._inbox.commands:
                 done.set_exception(gone)
             self._inbox.commands.clear()
         for group in groups:
             group.stream.fail(bug or gone)
+
+
+def _groups(rows: Sequence[Row]) -> list[Group]:
+    return list(dict.fromkeys(row.group for row in rows if row.group))
+
+
+def _publish(rows: Sequence[Row]) -> None:
+    for group in _groups(rows):
+        group.publish()

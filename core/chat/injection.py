@@ -1,7 +1,7 @@
 """Putting a judged adapter's tensors into a tree.
 
-Owns reading them, and the three ways in: layers beside the model's linear layers (peft's own), weights in the place of
-the model's, virtual tokens before its input. Which tree it is, and who shares it, is the business of `serving`.
+Owns the three ways in: layers beside the model's linear layers (peft's own), weights in the place of the model's,
+virtual tokens before its input. Which tree it is, and who shares it, is the business of `serving`.
 
 Applying must not disturb a training run in the same process: the layers are built on the meta device, which draws no
 random numbers (peft initialises even what it is about to overwrite), and the file's tensors are then put in their
@@ -16,33 +16,14 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from core.adapters.combine import as_lora
 from core.adapters.layouts import PROMPT, TunerLayers, VirtualTokens
-from core.adapters.tensor_file import WEIGHTS_FILE, named
+from core.adapters.tensor_file import named
+from core.adapters.tensor_values import Tensors
 from core.adapters.validity import AdapterFiles
 from core.errors import Place, Problem, WorkbenchError, excerpt, refusal
 from core.models.prefix import Prefix
 from core.models.twin import put_in
-
-HUGE = 1e6  # weights of trained adapters stay below 10
-Tensors = Mapping[str, torch.Tensor]
-
-
-def read_tensors(files: AdapterFiles, device: torch.device) -> tuple[Tensors, list[Problem]]:
-    """The adapter's tensors in fp32, as peft keeps them, copied off the file; remarks about their values.
-
-    Raises:
-        WorkbenchError: M21 where a value is no number.
-    """
-    from safetensors.torch import load_file
-
-    place = Place(file=f"{files.folder.name}/{WEIGHTS_FILE}")
-    loaded = load_file(files.folder / WEIGHTS_FILE, device=str(device))
-    tensors = {name: tensor.to(torch.float32, copy=True) for name, tensor in loaded.items()}
-    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
-    if broken:
-        raise WorkbenchError([Problem("M21_not_finite", place, named(broken))])
-    huge = [name for name, tensor in tensors.items() if tensor.numel() and tensor.abs().max() > HUGE]
-    return tensors, [Problem("M21_huge_values", place, named(huge), "warning")] if huge else []
 
 
 def with_layers(tree: Any, adapter_id: str, files: AdapterFiles, tensors: Tensors) -> Any:
@@ -95,27 +76,11 @@ def _options_and_parts(files: AdapterFiles, tensors: Tensors) -> tuple[dict[str,
     options = {name: fields.values[name] for name in fields.layout.own_rules if fields.values[name] is not None}
     parts = {"/".join(fields.layout.locate(name) or ()): tensor for name, tensor in tensors.items()}
     if fields.type == "ADALORA":
-        return _as_lora(options, parts)
+        return as_lora(files, tensors)
     if fields.type == "IA3":
         by_input = [module for module, shapes in files.parts.items() if shapes["ia3_l"][0] == 1]
         options["feedforward_modules"] = by_input
     return options, parts
-
-
-def _as_lora(options: dict[str, Any], parts: dict[str, torch.Tensor]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """AdaLoRA's layers as those of a plain LoRA, so that they share its batch: B · (E ⊙ A) · alpha / init_r.
-
-    What was pruned is filled up with zeros to one rank for all (https://arxiv.org/abs/2303.10512; peft's `SVDLinear`).
-    """
-    rank = max(1, *(len(tensor) for name, tensor in parts.items() if name.endswith("/lora_A")))
-    scale = options["lora_alpha"] / (options["init_r"] + 1e-5)
-    lora: dict[str, torch.Tensor] = {}
-    for module in {name.partition("/")[0] for name in parts}:
-        a, b, e = (parts[f"{module}/lora_{letter}"] for letter in "ABE")
-        missing = rank - len(a)
-        lora[f"{module}/lora_A.weight"] = torch.nn.functional.pad(a * e, (0, 0, 0, missing))
-        lora[f"{module}/lora_B.weight"] = torch.nn.functional.pad(b, (0, missing)).contiguous()
-    return {"r": rank, "lora_alpha": scale * rank}, lora
 
 
 def _peft_config(files: AdapterFiles, options: dict[str, Any], tree: Any) -> Any:

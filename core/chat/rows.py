@@ -6,18 +6,19 @@ Owns turning decoded tokens into replies: text, counts, speeds, why an answer en
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from core.chat.answer_text import AnswerText
 from core.chat.context import FittedPrompt
 from core.chat.serving import Applied
-from core.chat.streams import ChatRequest, Finished, Reply, Stream
-from core.models.generation import GenerationRequest, Token
+from core.chat.streams import ChatRequest, Finished, Reply, Stream, TokenLogprob
+from core.models.generation import GenerationRequest, Scores, Token
 
 
 @dataclass(eq=False)
 class Row:
-    """One answer in the making."""
+    """One answer in the making. `spell` gives the bytes of a token."""
 
     request: ChatRequest
     prompt: FittedPrompt
@@ -26,15 +27,18 @@ class Row:
     seed: int
     context_tokens: int
     submitted_at: float
-    stream: Stream | None = None
+    spell: Callable[[int], bytes]
+    group: Group | None = None
     tokens: int = 0
+    remembered_tokens: int = 0
+    logprobs: list[TokenLogprob] = field(default_factory=list)
     first_token_at: float = 0.0
     last_token_at: float = 0.0
     finished: Finished | None = None
 
     @property
     def is_over(self) -> bool:
-        return self.finished is not None or (self.stream is not None and self.stream.is_cancelled)
+        return self.finished is not None or (self.group is not None and self.group.stream.is_cancelled)
 
     def take(self, token: Token) -> None:
         """What one step brought for this row; nothing more after a stop string."""
@@ -44,6 +48,8 @@ class Row:
             self.last_token_at = time.monotonic()
             self.first_token_at = self.first_token_at or self.last_token_at
             self.tokens += 1
+            if token.scores:
+                self.logprobs.append(self._logprob(token.token_id, token.scores))
             if self.text.add(token.token_id):
                 self.finished = "stop"
                 return
@@ -62,6 +68,15 @@ class Row:
             tokens_per_s=self._tokens_per_s(),
             first_token_s=self.first_token_at - self.submitted_at if self.tokens else None,
             dropped_turns=self.prompt.dropped_turns,
+            remembered_tokens=self.remembered_tokens,
+            logprobs=tuple(self.logprobs),
+        )
+
+    def _logprob(self, token_id: int, scores: Scores) -> TokenLogprob:
+        top = [(self.spell(each), logprob) for each, logprob in scores.top]
+        spelled = self.spell(token_id)
+        return TokenLogprob(
+            _shown(spelled), spelled, scores.chosen, tuple((_shown(each), each, logprob) for each, logprob in top)
         )
 
     def _tokens_per_s(self) -> float:
@@ -72,7 +87,12 @@ class Row:
         return tokens / elapsed_s if tokens > 0 and elapsed_s > 0 else 0.0
 
     def generation_request(self, adapter_id: str | None) -> GenerationRequest:
-        return GenerationRequest(self.prompt.input_ids, self.request.sampling, adapter_id, self.seed)
+        """What decoding is asked for; `adapter_id` is the adapter's in the tree, which may be one's own."""
+        remembered_as = self.adapter.id if self.adapter else "base"
+        wanted = self.request
+        return GenerationRequest(
+            self.prompt.input_ids, wanted.sampling, adapter_id, self.seed, wanted.logprobs, remembered_as
+        )
 
 
 @dataclass(eq=False)
@@ -84,3 +104,7 @@ class Group:
 
     def publish(self, place: int = 0) -> None:
         self.stream.publish([row.reply() for row in self.rows], place)
+
+
+def _shown(spelled: bytes) -> str:
+    return spelled.decode(errors="replace")

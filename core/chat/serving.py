@@ -19,11 +19,14 @@ from typing import Any
 from core.adapters.base_shapes import shapes_of
 from core.adapters.card import AdapterCard
 from core.adapters.layouts import ReplacedWeights, VirtualTokens
+from core.adapters.strength import in_strength
+from core.adapters.tensor_values import Tensors, load_tensors
 from core.adapters.validity import AdapterFiles, judge
 from core.chat import injection
 from core.errors import Place, Problem, WorkbenchError, excerpt, refusal
 from core.models.loader import LoadedModel
 from core.models.prefix import Prefix
+from core.models.tree import Tree
 from core.models.twin import make_twin
 
 
@@ -31,7 +34,8 @@ from core.models.twin import make_twin
 class Applied:
     """An adapter that answers. `id` is its name inside peft; `shares_batch` is false for one that answers by itself.
 
-    `virtual_tokens` are those that it puts before every prompt, which take their share of the model's context.
+    `virtual_tokens` are those that it puts before every prompt, which take their share of the model's context;
+    `strength` is what its change of the base is multiplied by.
     """
 
     name: str
@@ -41,6 +45,7 @@ class Applied:
     method: str
     shares_batch: bool
     virtual_tokens: int = 0
+    strength: float = 1.0
     warnings: tuple[Problem, ...] = ()
 
 
@@ -48,13 +53,15 @@ class Applied:
 class Route:
     """Where rows are answered: a tree, and for each row (by its index) the adapter's id in it, None for the base.
 
-    `prefix` are virtual tokens that stand before every row.
+    `prefix` are virtual tokens that stand before every row. `own` is the id of the adapter that answers alone there,
+    None where base and adapters answer together.
     """
 
     tree: Any
     rows: tuple[int, ...]
     adapters: tuple[str | None, ...]
     prefix: Prefix | None = None
+    own: str | None = None
 
 
 class ServingTrees:
@@ -65,6 +72,7 @@ class ServingTrees:
         self._plain = make_twin(model.model)
         self._shared: Any | None = None  # a PeftModel; None while no adapter that shares the batch is applied
         self._own: dict[str, tuple[Any, Prefix | None]] = {}  # a bare tree, by the id of the only adapter in it
+        self._seen: dict[int, Tree] = {}  # trees as decoding sees them, by the identity of the model
         self._applied: dict[str, Applied] = {}
         self._retired: set[str] = set()  # ids in trees that have no name any more
         self._count = 0
@@ -73,16 +81,19 @@ class ServingTrees:
     def applied(self) -> tuple[Applied, ...]:
         return tuple(self._applied.values())
 
-    def apply(self, name: str, folder: Path) -> Applied:
+    def apply(self, name: str, folder: Path, strength: float = 1.0) -> Applied:
         """Put an adapter into a tree; one that is applied under this name is replaced (its rows end undisturbed).
 
         Raises:
-            WorkbenchError: M13, M18-M23 where the folder is no adapter for this base. Nothing is left registered.
+            WorkbenchError: M13, M18-M23 where the folder is no adapter for this base, or has no strength but 1. Nothing
+                is left registered.
         """
         files = self._judged(folder)
         fields = files.fields
         assert fields, "judged files have fields"
-        tensors, warnings = injection.read_tensors(files, next(self._plain.parameters()).device)
+        self._seen.clear()  # also where it fails half-way
+        tensors, warnings = load_tensors(files, next(self._plain.parameters()).device)
+        tensors = in_strength(files, tensors, dict(self._plain.named_parameters()), strength)
         adapter = Applied(
             name=name,
             id=self._new_id(name),
@@ -91,6 +102,7 @@ class ServingTrees:
             method=files.method,
             shares_batch=fields.shares_batch,
             virtual_tokens=fields.virtual_tokens or 0,
+            strength=strength,
             warnings=tuple(problem for problem in (*files.problems, *warnings) if problem.severity == "warning"),
         )
         if adapter.shares_batch:
@@ -112,13 +124,19 @@ class ServingTrees:
         del self._applied[name]
         self._retired.add(adapter.id)
 
-    def drop_retired(self, in_use: Collection[str]) -> None:
-        """Delete the weights of removed adapters that no row uses any more."""
+    def drop_retired(self, in_use: Collection[str]) -> Collection[str]:
+        """Delete the weights of removed adapters that no row uses any more; returns their ids."""
         gone = self._retired - set(in_use)
-        self._retired -= gone
-        for adapter_id in gone & self._own.keys():
+        if gone:
+            self._retired -= gone
+            self._seen.clear()
+            self._delete(gone)
+        return gone
+
+    def _delete(self, gone: set[str]) -> None:
+        for adapter_id in self._own.keys() & gone:
             del self._own[adapter_id]
-        in_shared = gone & self._shared_ids()
+        in_shared = self._shared_ids() & gone
         staying = sorted(self._shared_ids() - in_shared)
         if self._shared is None or not in_shared:
             return
@@ -152,8 +170,18 @@ class ServingTrees:
         for adapter_id in dict.fromkeys(adapter.id for adapter in adapters if adapter and not adapter.shares_batch):
             rows = tuple(i for i, row_id in enumerate(ids) if row_id == adapter_id)
             tree, prefix = self._own[adapter_id]
-            routes.append(Route(tree, rows, (None,) * len(rows), prefix))
+            routes.append(Route(tree, rows, (None,) * len(rows), prefix, adapter_id))
         return routes
+
+    def tree(self, own: str | None, adapters: Collection[str | None]) -> Tree:
+        """The tree of rows that are under way, as decoding sees it now: of those of one route, `own`, with these ids.
+
+        Rows of the base and of adapters that share a batch are the same in either tree, so they may change it.
+        """
+        model = self._own[own][0] if own else self._shared if any(adapters) else self._plain
+        if id(model) not in self._seen:
+            self._seen[id(model)] = Tree.of(model)
+        return self._seen[id(model)]
 
     def _find(self, name: str) -> Applied:
         adapter = self._applied.get(name)
@@ -169,7 +197,7 @@ class ServingTrees:
         self._count += 1
         return f"ad_{hashlib.sha256(f'{self._count}/{name}'.encode()).hexdigest()[:16]}"
 
-    def _own_tree(self, adapter_id: str, files: AdapterFiles, tensors: injection.Tensors) -> tuple[Any, Prefix | None]:
+    def _own_tree(self, adapter_id: str, files: AdapterFiles, tensors: Tensors) -> tuple[Any, Prefix | None]:
         """The tree in which one adapter answers alone. It is a bare one, in which rows name no adapter."""
         assert files.fields, "judged files have fields"
         match files.fields.layout:

@@ -22,12 +22,32 @@ MIN_INTERVAL_S = 0.05
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """One answer that is wanted. `adapter` is the name of an applied adapter, None for the base model."""
+    """One answer that is wanted. `adapter` is the name of an applied adapter, None for the base model.
+
+    With `raw_prompt` that text is continued as it is, without template; `messages` are empty then. `logprobs` is how
+    many of the most probable tokens are reported at each place (0: the chosen one's probability alone), None for none.
+    """
 
     messages: tuple[Message, ...]
     sampling: SamplingSettings
     adapter: str | None = None
     reply_start: str = ""
+    raw_prompt: str | None = None
+    logprobs: int | None = None
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """A token of an answer and how probable it was: natural logarithms of the model's own distribution.
+
+    That is the softmax of its logits, before penalties, temperature and filters. `top` are the most probable tokens
+    there, the most probable first: (text, bytes, log probability). A token that is no whole character shows as �.
+    """
+
+    token: str
+    token_bytes: bytes
+    logprob: float
+    top: tuple[tuple[str, bytes, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -35,7 +55,8 @@ class Reply:
     """One answer so far. `text` includes the start that was given for it.
 
     `dropped_turns` is how many of the oldest turns did not fit `context_tokens`, the most that prompt and answer may
-    have together. `tokens_per_s` counts from the first token; `first_token_s` is the wait for it.
+    have together. `tokens_per_s` counts from the first token; `first_token_s` is the wait for it. `remembered_tokens`
+    of the prompt were read for an earlier answer and not again. `logprobs` has an entry for each token where asked for.
     """
 
     text: str
@@ -47,6 +68,8 @@ class Reply:
     tokens_per_s: float = 0.0
     first_token_s: float | None = None
     dropped_turns: int = 0
+    remembered_tokens: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Stream:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from core.commands import chat, check, lists, runs, train
+from core.commands import adapters, chat, check, evaluate, harness, lists, runs, train
 from core.commands.lists import fetch_starter
 from core.workspace import Workspace
 
@@ -18,7 +18,8 @@ __all__ = ["add_parsers", "fetch_starter", "run"]
 
 def add_parsers(subparsers: Any) -> list[argparse.ArgumentParser]:
     """Declare every command's arguments; each parser carries the function that runs it. Returns the parsers."""
-    return [parser for module in (train, check, chat, lists, runs) for parser in module.add_parsers(subparsers)]
+    modules = (train, evaluate, harness, check, chat, lists, adapters, runs)
+    return [parser for module in modules for parser in module.add_parsers(subparsers)]
 
 
 def run(workspace: Workspace, options: argparse.Namespace) -> int:

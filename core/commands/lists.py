@@ -1,4 +1,4 @@
-"""`models list`, `datasets list`, `adapters list`, and `models starter`, which installs the starter model."""
+"""`models list`, `datasets list`, and `models starter`, which installs the starter model."""
 
 from __future__ import annotations
 
@@ -20,16 +20,21 @@ _COLUMNS = {
 
 def add_parsers(subparsers: Any) -> list[argparse.ArgumentParser]:
     parsers: list[argparse.ArgumentParser] = []
-    for noun in _COLUMNS:
+    for noun in ("models", "datasets"):
         verbs = subparsers.add_parser(noun, help=f"list {noun}").add_subparsers(dest="verb", required=True)
-        listing = verbs.add_parser("list", help=f"list {noun}")
-        listing.set_defaults(run=_list, noun=noun)
-        parsers.append(listing)
+        parsers.append(add_listing(verbs, noun))
         if noun == "models":
             starter = verbs.add_parser("starter", help="install the starter model where it is missing")
             starter.set_defaults(run=_starter)
             parsers.append(starter)
     return parsers
+
+
+def add_listing(verbs: Any, noun: str) -> argparse.ArgumentParser:
+    """The verb that lists what there is of a noun."""
+    listing: argparse.ArgumentParser = verbs.add_parser("list", help=f"list {noun}")
+    listing.set_defaults(run=_list, noun=noun)
+    return listing
 
 
 def fetch_starter(workspace: Workspace, options: argparse.Namespace) -> None:

@@ -57,7 +57,8 @@ def _show(workspace: Workspace, options: argparse.Namespace) -> int:
     spec, command, row = runs.spec(options.run_id), runs.command(options.run_id), plain(runs.summary(options.run_id))
     lines = [f"{text(f'cli.run.{name}', lang)}: {_words(row[name])}" for name in _SHOWN]
     lines += [str(problem.describe(lang)) for problem in snapshot.problems]
-    value = {**row, "problems": snapshot.problems, "spec": spec.model_dump(mode="json"), "command": command}
+    problems = [vars(problem.describe(lang)) for problem in snapshot.problems]
+    value = {**row, "problems": problems, "spec": spec.model_dump(mode="json"), "command": command}
     write(options, value, [*lines, "", command, "", runs.spec_text(options.run_id).rstrip()])
     return 0
 

@@ -15,6 +15,7 @@ from core.errors import Place, WorkbenchError, refusal
 from core.models.memory import GB
 
 SPARE_BYTES = 200_000_000  # what must stay free for everything else
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)  # the disk's refusals, no bugs
 
 
 @dataclass(frozen=True)

@@ -1,80 +1,201 @@
-"""The one decode loop: a batch of prompts in, one token a row and step out.
+"""The one decode loop: rows of tokens in, one token a row and step out; rows may come and go between two steps.
 
-Owns running a model token by token: left padding, positions, the key-value cache, which adapter serves which row, rows
-that end. Chat and the sample answers of training both use it. It does not render prompts, turn tokens into text, look
-for stop strings, or know what an adapter is called by people.
+Owns running a model token by token: reading prompts, left padding, positions, what the model remembers, which adapter
+serves which row, rows that end. Chat and the sample answers of training both use it. It does not render prompts, turn
+tokens into text, look for stop strings, or know what an adapter is called by people.
 
-    requests → one forward over all prompts → one forward a step over the rows still open → `Token`s
+    add → the prompt but its last token is read, in bounded pieces → the row joins those under way → one forward a step
+    reads the last token of every row → `Token`s → a row that ends leaves, and what was remembered of it may be kept
 
-One decode at a time on a module tree: adapters are chosen through hooks on that tree. The process-wide random generator
-is never touched, and a row's answer does not depend on the rows beside it (fp32: token by token).
+A row that joins is padded on the left to the others' length, with a mask and positions of its own; where a model's
+memory cannot be padded (`Tree.joins`), rows stay with those that they were added with. The process-wide random
+generator is never touched, and a row's answer does not depend on the rows beside it (fp32: token by token). The last
+token of a prompt is always read by itself: then an answer is the same whether its prompt was remembered or read.
+
+One decode at a time on a module tree: adapters are chosen through hooks on that tree.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 
-from core.models.prefix import Prefix, cache_name
-from core.models.token_choice import TokenChooser
-from core.settings import SamplingSettings
+from core.models.decoding_rows import End, GenerationRequest, Row, Scores, Token
+from core.models.prefix import Prefix
+from core.models.row_batch import Batch
+from core.models.tree import Tree
 
-End = Literal["stop", "length", "context", "cancelled"]
-BASE = "__base__"  # peft's name for "no adapter" in a mixed batch
+__all__ = ["Decoding", "GenerationRequest", "Memories", "Scores", "Token", "decode"]
+
+READ_AT_ONCE = 512  # tokens of prompts between two steps, so that nobody waits for another's long prompt
+
+
+class Memories(Protocol):
+    """Keeps what a model remembers of rows; see `row_memory`. A memory may begin with virtual tokens."""
+
+    def recall(self, key: str, ids: Sequence[int]) -> tuple[int, Any] | None:
+        """The memory of the longest known beginning of a prompt, and how many of its ids that is; never of all."""
+
+    def keep(self, key: str, ids: Sequence[int], memory: Any) -> None:
+        """Remember a row that has read these ids."""
 
 
 @dataclass(frozen=True)
-class GenerationRequest:
-    """One answer to make. `adapter` is the id of an adapter in the tree, None for the base model."""
+class Failure:
+    """Rows whose forward died of an error."""
 
-    input_ids: list[int]
-    sampling: SamplingSettings
-    adapter: str | None = None
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Token:
-    """What happened to one row in one step.
-
-    `token_id` is the next token of the answer; None where there is none: the end token itself ("stop") and a cancelled
-    row bring no text. `finished` says that the row has ended and why: its end token, its `max_new_tokens`, the model's
-    context, or `cancelled`; the last token of "length" and "context" counts.
-    """
-
-    row: int
-    token_id: int | None
-    finished: End | None = None
+    rows: tuple[int, ...]
+    error: Exception
 
 
 @dataclass
-class _Row:
-    number: int
-    request: GenerationRequest
-    chooser: TokenChooser
-    made: int = 0
+class Decoding:
+    """Answers in the making on one module tree, or on several that share everything but adapters.
 
-
-@dataclass
-class _Batch:
-    """The rows still open and what the model keeps of them; row i of every tensor belongs to `rows[i]`.
-
-    `next_ids` (B, T): what the next forward reads. `mask` (B, total): 0 where left padding is, None if there is none.
-    `adapted`: the tree's layers that carry adapters; `accepts`: what its forward takes, `cache_name`: its cache as.
+    `prefix` stands before every row and takes its share of the context. `remembered`: of each open row, how many tokens
+    of its prompt were not read again. `failures` of the last step: their rows are gone, all others go on.
     """
 
-    rows: list[_Row]
-    next_ids: torch.Tensor
-    mask: torch.Tensor | None
-    cache: Any
-    adapted: list[Any]
-    accepts: frozenset[str]
-    cache_name: str
+    eos_ids: frozenset[int]
+    pad_id: int
+    prefix: Prefix | None = None
+    memories: Memories | None = None
+    remembered: dict[int, int] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    _batches: list[Batch] = field(default_factory=list)
+    _too_long: list[int] = field(default_factory=list)
+    _count: int = 0
+
+    def __bool__(self) -> bool:
+        """Whether there are open rows."""
+        return bool(self._batches or self._too_long)
+
+    def add(self, tree: Tree, requests: Sequence[GenerationRequest]) -> list[int]:
+        """Take rows in, all or none; returns their numbers. The next `step` begins to answer them."""
+        assert not tree.bare.training, "decoding in train mode would draw dropout from the process-wide generator"
+        rows = [Row.of(self._count + i, each) for i, each in enumerate(requests)]
+        self._count += len(rows)
+        limit = tree.room(self.prefix)
+        fitting = [row for row in rows if limit is None or len(row.ids) < limit]
+        self._batches += [
+            Batch.begin(tree, group, memories, self.prefix, self.pad_id)
+            for group, memories in self._groups(tree, fitting)
+        ]
+        self._too_long += [row.number for row in rows if row not in fitting]
+        return [row.number for row in rows]
+
+    def step(self, tree: Tree, cancelled: Callable[[int], bool] = lambda row: False) -> list[Token]:
+        """At most one `Token` for every open row; rows whose prompt is still being read bring none.
+
+        A row ends when its prompt and answer fill the model's context; a prompt that fills it alone ends at once.
+        """
+        tokens = [Token(number, None, "context") for number in self._too_long]
+        self._too_long, self.failures = [], []
+        for batch in self._batches:
+            tokens += self._tried(batch, lambda each: self._cancel(each, cancelled))
+        for batch in self._open():
+            self._tried(batch, lambda each: self._read(tree, each))
+        self._join()
+        for batch in self._open():
+            if batch.is_ready:
+                tokens += self._tried(batch, lambda each: self._next(tree, each))
+        self._batches = self._open()
+        for token in tokens:
+            if token.finished:
+                self.remembered.pop(token.row, None)
+        return tokens
+
+    def _open(self) -> list[Batch]:
+        return [batch for batch in self._batches if batch.rows]
+
+    def _tried(self, batch: Batch, work: Callable[[Batch], list[Token]]) -> list[Token]:
+        """What one batch's forward brings; where it fails, the others go on."""
+        try:
+            return work(batch)
+        except Exception as error:  # noqa: BLE001  # whoever asked for the rows gets it
+            self.failures.append(Failure(tuple(row.number for row in batch.rows), error))
+            batch.rows, batch.memory = [], None
+            return []
+
+    def _groups(self, tree: Tree, rows: list[Row]) -> list[tuple[list[Row], list[Any]]]:
+        """Rows that one forward reads together, with what is remembered of each: nothing, or a beginning."""
+        if not tree.joins and self.prefix and not self.prefix.bears_padding:
+            lengths = dict.fromkeys(len(row.ids) for row in rows)
+            return [([row for row in rows if len(row.ids) == length], []) for length in lengths]
+        known: list[tuple[Row, Any]] = []
+        if tree.joins and self.memories is not None:
+            for row in rows:
+                key = row.request.remembered_as
+                found = None if key is None else self.memories.recall(key, row.ids)
+                if found:
+                    row.read, memory = found
+                    self.remembered[row.number] = row.read
+                    known.append((row, memory))
+        fresh = [row for row in rows if not row.read]
+        groups = [(fresh, []), ([row for row, _ in known], [memory for _, memory in known])]
+        return [group for group in groups if group[0]]
+
+    def _cancel(self, batch: Batch, cancelled: Callable[[int], bool]) -> list[Token]:
+        """Take the cancelled rows out of a batch and say so."""
+        gone = [i for i, row in enumerate(batch.rows) if cancelled(row.number)]
+        tokens = [Token(batch.rows[i].number, None, "cancelled") for i in gone]
+        self._leave(batch, gone)
+        return tokens
+
+    def _read(self, tree: Tree, batch: Batch) -> list[Token]:
+        """Read the next piece of the prompts, or all of them where the memory cannot take them in pieces."""
+        width = batch.unread.shape[1]
+        if width:
+            batch.read(tree, min(width, max(1, READ_AT_ONCE // len(batch.rows))) if batch.joins else width)
+        return []
+
+    def _join(self) -> None:
+        """Make one batch of all whose prompts are read; where that fails, it is the newest that cannot go on."""
+        ready = [batch for batch in self._open() if batch.joins and batch.is_ready and batch.memory is not None]
+
+        def join(newest: Batch) -> list[Token]:
+            self._batches = [Batch.joined(ready), *(each for each in self._batches if each not in ready)]
+            return []
+
+        if len(ready) > 1:
+            self._tried(ready[-1], join)
+
+    def _next(self, tree: Tree, batch: Batch) -> list[Token]:
+        """One forward, one token for each row; rows that end leave the batch."""
+        logits = batch.next(tree)
+        largest = logits.argmax(dim=-1).tolist()
+        limit = tree.room(self.prefix)
+        tokens: list[Token] = []
+        for i, row in enumerate(batch.rows):
+            token_id = largest[i] if row.chooser.is_plain_argmax else row.chooser.choose(logits[i])
+            tokens.append(self._token(row, token_id, limit, logits[i]))
+        self._leave(batch, [i for i, token in enumerate(tokens) if token.finished])
+        return tokens
+
+    def _token(self, row: Row, token_id: int, limit: int | None, logits: torch.Tensor) -> Token:
+        if token_id in self.eos_ids:
+            return Token(row.number, None, "stop")
+        row.ids.append(token_id)
+        end: End | None = None
+        if row.made >= row.request.sampling.max_new_tokens:
+            end = "length"
+        elif limit is not None and len(row.ids) >= limit:
+            end = "context"
+        wanted = row.request.logprobs
+        return Token(row.number, token_id, end, None if wanted is None else _scores(logits, token_id, wanted))
+
+    def _leave(self, batch: Batch, gone: Collection[int]) -> None:
+        """Take rows out of a batch; what was read of them is kept where that is wished and can be done."""
+        can_keep = self.memories is not None and batch.joins and batch.is_ready and batch.memory is not None
+        for i in gone if can_keep else ():
+            row = batch.rows[i]
+            if self.memories is not None and row.request.remembered_as is not None:
+                self.memories.keep(row.request.remembered_as, row.ids[: row.read], batch.memory_of(i))
+        if gone:
+            batch.leave(gone)
 
 
 def decode(
@@ -85,236 +206,22 @@ def decode(
     cancelled: Callable[[int], bool] = lambda row: False,
     prefix: Prefix | None = None,
 ) -> Iterator[list[Token]]:
-    """Answer all requests together; each step yields one `Token` for every row that was still open.
+    """Answer all requests together, from the first token of all to the last: the tokens of each step.
 
     `model` is in eval mode: a bare tree, or a `PeftModel` of LoRA type, whose rows may use different adapters.
-    `cancelled(row)` is asked before each step. A row ends when its prompt and answer fill the model's context; a prompt
-    that fills it alone ends at once. `prefix` stands before every row and takes its share of the context.
+    `cancelled(row)` is asked before each step.
     """
-    assert not model.training, "decoding in train mode would draw dropout from the process-wide generator"
-    limit = _room(model, prefix)
-    rows = [_Row(i, request, _chooser(request)) for i, request in enumerate(requests)]
-    full = [row for row in rows if limit is not None and len(row.request.input_ids) >= limit]
-    if full:
-        yield [Token(row.number, None, "context") for row in full]
-    groups = _groups([row for row in rows if row not in full], prefix)
-    batches = [_first_batch(model, group, pad_id, prefix) for group in groups]
-    while batches := [batch for batch in batches if batch.rows]:
-        tokens: list[Token] = []
-        for batch in batches:
-            tokens += _cancelled_tokens(batch, cancelled)
-            if batch.rows:
-                tokens += _step(model, batch, frozenset(eos_ids), limit)
+    tree, decoding = Tree.of(model), Decoding(frozenset(eos_ids), pad_id, prefix)
+    decoding.add(tree, requests)
+    while decoding:
+        tokens = decoding.step(tree, cancelled)
+        for failure in decoding.failures:
+            raise failure.error
         yield tokens
 
 
-def generate_beams(
-    model: Any,
-    eos_ids: Collection[int],
-    pad_id: int,
-    request: GenerationRequest,
-    cancelled: Callable[[int], bool] = lambda row: False,
-    prefix: Prefix | None = None,
-) -> list[Token]:
-    """Answer one request by beam search, all at once; `model` and `prefix` as for `decode`.
-
-    Beams are searched, not drawn: `do_sample` and the seed don't count. Like `decode`, the last token says why the
-    answer ended. A cancelled search returns a single cancelled `Token`.
-    """
-    limit = _room(model, prefix)
-    prompt = torch.tensor([request.input_ids], device=_device(model))
-    room = request.sampling.max_new_tokens
-    if limit is not None:
-        room = min(room, limit - prompt.shape[1])
-    if room <= 0:
-        return [Token(0, None, "context")]
-    beams = request.sampling.num_beams
-    name = cache_name(_tree(model))
-    memory = {name: prefix.memory(beams)} if prefix and name else {}
-    with torch.no_grad(), _adapter_of_each_row(_adapted_layers(model), [request.adapter or BASE] * beams):
-        output = _tree(model).generate(
-            input_ids=prompt,
-            attention_mask=prompt.new_ones(1, prompt.shape[1] + (prefix.tokens if prefix else 0)),
-            **memory,
-            generation_config=_beam_config(request.sampling, eos_ids, pad_id, room),
-            stopping_criteria=[lambda ids, scores: torch.full((len(ids),), cancelled(0), device=ids.device)],
-        )
-    if cancelled(0):
-        return [Token(0, None, "cancelled")]
-    answer = output[0, prompt.shape[1] :].tolist()
-    end = next((i for i, token_id in enumerate(answer) if token_id in eos_ids), None)
-    if end is not None:
-        return [*(Token(0, token_id) for token_id in answer[:end]), Token(0, None, "stop")]
-    reason: End = "length" if room == request.sampling.max_new_tokens else "context"
-    return [*(Token(0, token_id) for token_id in answer[:-1]), Token(0, answer[-1], reason)]
-
-
-def context_limit(model: Any) -> int | None:
-    """How many tokens prompt and answer may have together; None where the model names no limit."""
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return int(limit) if limit else None
-
-
-def _room(model: Any, prefix: Prefix | None) -> int | None:
-    """What the context leaves for prompt and answer."""
-    limit = context_limit(model)
-    return limit - prefix.tokens if limit is not None and prefix else limit
-
-
-def _chooser(request: GenerationRequest) -> TokenChooser:
-    return TokenChooser(request.sampling, request.seed, request.input_ids)
-
-
-def _groups(rows: list[_Row], prefix: Prefix | None) -> list[list[_Row]]:
-    """The rows that one forward reads together: all, or those of equal length where padding would come between."""
-    if prefix is None or prefix.bears_padding:
-        return [rows] if rows else []
-    lengths = dict.fromkeys(len(row.request.input_ids) for row in rows)
-    return [[row for row in rows if len(row.request.input_ids) == length] for length in lengths]
-
-
-def _first_batch(model: Any, rows: list[_Row], pad_id: int, prefix: Prefix | None) -> _Batch:
-    longest = max(len(row.request.input_ids) for row in rows)
-    padding = [longest - len(row.request.input_ids) for row in rows]
-    ids = [[pad_id] * pad + row.request.input_ids for pad, row in zip(padding, rows, strict=True)]
-    mask = None
-    if any(padding):
-        before = [1] * (prefix.tokens if prefix else 0)
-        mask = torch.tensor([[*before, *[0] * pad, *[1] * (longest - pad)] for pad in padding], device=_device(model))
-    name = cache_name(_tree(model))
-    assert name, "the loader refuses models without a cache"
-    return _Batch(
-        rows,
-        next_ids=torch.tensor(ids, device=_device(model)),
-        mask=mask,
-        cache=prefix.memory(len(rows)) if prefix else None,
-        adapted=_adapted_layers(model),
-        accepts=frozenset(inspect.signature(_tree(model).forward).parameters),
-        cache_name=name,
-    )
-
-
-def _cancelled_tokens(batch: _Batch, cancelled: Callable[[int], bool]) -> list[Token]:
-    """Take the cancelled rows out of the batch and say so."""
-    gone = [i for i, row in enumerate(batch.rows) if cancelled(row.number)]
-    tokens = [Token(batch.rows[i].number, None, "cancelled") for i in gone]
-    _keep(batch, [i for i in range(len(batch.rows)) if i not in gone])
-    return tokens
-
-
-def _step(model: Any, batch: _Batch, eos_ids: frozenset[int], limit: int | None) -> list[Token]:
-    """One forward, one token for each row; rows that end leave the batch."""
-    logits = _forward(model, batch)
-    largest = logits.argmax(dim=-1).tolist()
-    chosen = [
-        token_id if row.chooser.is_plain_argmax else row.chooser.choose(logits[i])
-        for i, (row, token_id) in enumerate(zip(batch.rows, largest, strict=True))
-    ]
-    tokens = [_token(row, token_id, eos_ids, limit) for row, token_id in zip(batch.rows, chosen, strict=True)]
-    batch.next_ids = torch.tensor(chosen, device=logits.device).unsqueeze(1)
-    if batch.mask is not None:
-        batch.mask = torch.cat([batch.mask, batch.mask.new_ones(len(chosen), 1)], dim=1)
-    _keep(batch, [i for i, token in enumerate(tokens) if token.finished is None])
-    return tokens
-
-
-def _token(row: _Row, token_id: int, eos_ids: frozenset[int], limit: int | None) -> Token:
-    if token_id in eos_ids:
-        return Token(row.number, None, "stop")
-    row.made += 1
-    if row.made >= row.request.sampling.max_new_tokens:
-        return Token(row.number, token_id, "length")
-    if limit is not None and len(row.request.input_ids) + row.made >= limit:
-        return Token(row.number, token_id, "context")
-    return Token(row.number, token_id)
-
-
-def _forward(model: Any, batch: _Batch) -> torch.Tensor:
-    """Logits (B, vocab) in fp32 of the last position; the cache grows by what was read."""
-    length = batch.next_ids.shape[1]
-    inputs: dict[str, Any] = {"input_ids": batch.next_ids, batch.cache_name: batch.cache, "use_cache": True}
-    if batch.mask is not None:
-        inputs["attention_mask"] = batch.mask
-        if "position_ids" in batch.accepts:
-            positions = (batch.mask.cumsum(dim=1) - 1).clamp_min(0)
-            inputs["position_ids"] = positions[:, -length:]
-    if "logits_to_keep" in batch.accepts:
-        # An index, not 1: a slice of the hidden states would make torch copy the whole output layer once a row.
-        inputs["logits_to_keep"] = torch.tensor([length - 1], device=batch.next_ids.device)
-    # Not inference_mode: quantised layers keep tensors of a first forward, which training uses afterwards.
-    names = [row.request.adapter or BASE for row in batch.rows]
-    with torch.no_grad(), _adapter_of_each_row(batch.adapted, names):
-        output = _tree(model)(**inputs)
-    batch.cache = output[batch.cache_name]
-    logits: torch.Tensor = output.logits[:, -1].float()
-    return logits
-
-
-def _keep(batch: _Batch, kept: list[int]) -> None:
-    """Drop all rows but these, from the cache too."""
-    if len(kept) == len(batch.rows):
-        return
-    batch.rows = [batch.rows[i] for i in kept]
-    if not kept:
-        batch.cache = None
-        return
-    index = torch.tensor(kept, device=batch.next_ids.device)
-    batch.next_ids = batch.next_ids[index]
-    if batch.mask is not None:
-        batch.mask = batch.mask[index]
-    if batch.cache is not None:
-        batch.cache.reorder_cache(index)  # selects rows in every kind of cache layer; a subset is fine
-
-
-@contextmanager
-def _adapter_of_each_row(layers: list[Any], names: list[str]) -> Iterator[None]:
-    """Within it, these layers add adapter `names[i]` to row i.
-
-    What peft's own `adapter_names=` does, without its two searches of the whole tree at each call.
-    """
-
-    def give_names(module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        return args, {**kwargs, "adapter_names": names}
-
-    handles = [layer.register_forward_pre_hook(give_names, with_kwargs=True) for layer in layers]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _adapted_layers(model: Any) -> list[Any]:
-    if not _is_peft(model):
-        return []
-    from peft.tuners.tuners_utils import BaseTunerLayer
-    from peft.utils.other import AuxiliaryTrainingWrapper
-
-    return [module for module in model.modules() if isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper))]
-
-
-def _beam_config(sampling: SamplingSettings, eos_ids: Collection[int], pad_id: int, room: int) -> Any:
-    from transformers import GenerationConfig
-
-    return GenerationConfig(
-        do_sample=False,
-        num_beams=sampling.num_beams,
-        max_new_tokens=room,
-        repetition_penalty=sampling.repetition_penalty,
-        no_repeat_ngram_size=sampling.no_repeat_ngram_size,
-        eos_token_id=sorted(eos_ids),
-        pad_token_id=pad_id,
-        use_cache=True,
-    )
-
-
-def _tree(model: Any) -> Any:
-    return model.get_base_model() if _is_peft(model) else model
-
-
-def _is_peft(model: Any) -> bool:
-    return hasattr(model, "get_base_model")
-
-
-def _device(model: Any) -> torch.device:
-    return next(model.parameters()).device
+def _scores(logits: torch.Tensor, chosen: int, wanted: int) -> Scores:
+    logprobs = logits.log_softmax(dim=-1)
+    top = logprobs.topk(min(wanted, len(logprobs)))
+    best = zip(top.indices.tolist(), top.values.tolist(), strict=True)
+    return Scores(float(logprobs[chosen]), tuple((int(token_id), float(value)) for token_id, value in best))

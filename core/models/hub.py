@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from core.cancelling import GivenUpError, run_until
 from core.errors import Place, WorkbenchError, excerpt, refusal
 from core.models.arrival import SPARE_BYTES, Cancelled, Progress, Report, check_disk, never, silent, write_problem
 from core.models.catalog import inspect
@@ -31,7 +32,6 @@ REPO_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 MAX_ID_CHARACTERS = 200
 ANSWER_TIMEOUT_S = 8.0
 STALL_TIMEOUT_S = 10.0
-POLL_S = 0.2
 STATE_FILE = "download.json"
 STAGING = ".downloads"  # in `models/`, so that a finished download is renamed on one disk; hidden, so it is no model
 ResultT = TypeVar("ResultT")
@@ -201,22 +201,10 @@ def _run(work: Coroutine[Any, Any, ResultT], cancelled: Cancelled) -> ResultT:
     Raises:
         WorkbenchError: A24 when cancelled.
     """
-
-    async def watched() -> ResultT:
-        task = asyncio.ensure_future(work)
-        while not (await asyncio.wait([task], timeout=POLL_S))[0]:
-            if cancelled():
-                task.cancel()
-                await asyncio.wait([task])
-                raise refusal("A24_cancelled")
-        return task.result()
-
-    # Not asyncio.run: at its end it waits for name look-ups, which hang for long on a machine without a network.
-    loop = asyncio.new_event_loop()
     try:
-        return loop.run_until_complete(watched())
-    finally:
-        loop.close()
+        return run_until(work, cancelled)
+    except GivenUpError as error:
+        raise refusal("A24_cancelled") from error
 
 
 def _refused(source: Source, repo_id: str, response: httpx.Response) -> WorkbenchError:

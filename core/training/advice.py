@@ -166,8 +166,9 @@ def _trained_prompts(run: _Run) -> Iterator[Problem]:
 def _no_validation(run: _Run) -> Iterator[Problem]:
     asked = run.asked
     if (asked.validation_share or asked.validation_rows) and not run.rows.validation_lengths:
-        values = {"share": asked.validation_share, "rows": run.plan.rows_train}
-        yield _warning("D34_no_validation_rows", "validation_share", values)
+        name = "validation_rows" if asked.validation_rows else "validation_share"
+        key = "D34_no_validation_rows" if asked.validation_rows else "D34_no_validation_share"
+        yield _warning(key, name, {"asked": getattr(asked, name), "rows": run.plan.rows_train})
     elif asked.early_stopping and not (
         run.rows.validation_lengths and len(run.plan.review_steps) > asked.early_stopping
     ):

@@ -1,6 +1,6 @@
-"""Checkpoints: whole snapshots of a run that appear atomically, are verified before use, and rotate.
+"""Checkpoints: whole states of a run that appear atomically and are verified before use.
 
-Owns their folders, manifests, random-generator state and rotation:
+Owns their folders, manifests and random-generator state:
 
     checkpoints/step-000123/
         adapter/            the adapter in its finished form with its card, as chat applies it; none of a whole model
@@ -11,7 +11,7 @@ Owns their folders, manifests, random-generator state and rotation:
 
 Learner, optimizer, scheduler and generators are saved as tensors and plain values, so that `weights_only=True` reads
 them; the trainer reads them back under the names they have here.
-Which step is saved when, and which one is best, is decided by the run.
+Which step is saved when, and which one is best, is decided by the run; which ones stay, by `snapshots`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,18 +27,18 @@ from typing import TYPE_CHECKING, Any
 
 from core.adapters.method_facts import METHODS
 from core.training.spec import write_spec
-from core.workspace import new_folder, read_json, remove_folder, write_json
+from core.workspace import new_folder, read_json, write_json
 
 if TYPE_CHECKING:
     from core.training.learner import Learner
 
+CHECKPOINTS = "checkpoints"  # in the folder of a run
 ADAPTER = "adapter"
 LEARNER_FILE = "learner.pt"
 MANIFEST = "manifest.json"
 SEAL = "sha256"  # in a manifest: that of the rest of it
 SPEC_FILE = "spec.yaml"
 FORMAT_VERSION = 1
-KEPT_NEWEST = 2
 RngState = dict[str, Any]
 _NAME = re.compile(r"step-\d{6,}")
 
@@ -128,13 +127,6 @@ def read_manifest(checkpoint: Checkpoint) -> Manifest | None:
         return None
     known = (manifest.step, manifest.format_version) == (checkpoint.step, FORMAT_VERSION)
     return manifest if known and whole and manifest.files else None
-
-
-def rotate(folder: Path, keep_steps: Collection[int]) -> None:
-    """Remove checkpoints but the newest ones and those named."""
-    for checkpoint in list_checkpoints(folder)[:-KEPT_NEWEST]:
-        if checkpoint.step not in keep_steps:
-            remove_folder(checkpoint.folder)
 
 
 def load_learner(learner: Learner, checkpoint: Checkpoint) -> None:

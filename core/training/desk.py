@@ -159,6 +159,26 @@ class RunDesk:
         """The newest whole checkpoint of a run, for chatting with the adapter that is being trained."""
         return self._runner.latest_checkpoint(run_id)
 
+    def saved_steps(self, run_id: str) -> tuple[int, ...]:
+        """The steps of a run whose adapter is on disk, also after the run has ended: those that can be applied.
+
+        Raises:
+            WorkbenchError: A30 where there is no such run.
+        """
+        return tuple(self._runner.saved_adapters(run_id))
+
+    def saved_adapter(self, run_id: str, step: int) -> Path:
+        """The folder of the adapter that a run had made by a step.
+
+        Raises:
+            WorkbenchError: A30 where there is no such run, or nothing of that step.
+        """
+        saved = self._runner.saved_adapters(run_id)
+        if step not in saved:
+            known = ", ".join(map(str, saved)) or "–"
+            raise refusal("A30_no_saved_step", name=self.snapshot(run_id).name, step=excerpt(step), known=known)
+        return saved[step]
+
     # ---- one run at a time ----
 
     def start(self, spec: RunSpec, started_by: str = "", repeats: str = "") -> str:

@@ -5,7 +5,7 @@ batches, of the optimizer, of an evaluation and of sample answers. It trains a l
 loop; the loaded model, the process-wide generators and the disk are left as they were. What the figures mean for a run
 is `forecast`'s business. Never call it while a run trains: it sets threads and generators for a while.
 
-    Preparation + LoadedModel → median, longest, median … → `Measurement`
+    Preparation + LoadedModel → longest, median, median … → `Measurement`
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from core.training.preparation import Preparation
 from core.training.samples import SAMPLE_TOKENS, answer_all
 from core.training.trainer import AdapterTrainer, StepFigures, TrainingJob
 
-BUDGET_S = 20.0  # no step is begun that would end later; the first one always is
+BUDGET_S = 30.0  # no third step is begun that would end later, and no second one after that
 CPU_STEP_FLOPS = 4e12  # at most in one step on a CPU: some ten seconds on two cores
 FLOPS_PER_WEIGHT = 6  # of a token's forward and backward pass
 ANSWER_TOKENS = 8  # of the sample answers whose speed is measured
@@ -151,7 +151,8 @@ class _DryRun:
         self._share = done / (len(self.tensors) + 1)
         if done < len(self.shapes):
             next_s = figures.step_s * self.shapes[done].tokens / self.shapes[done - 1].tokens
-            self._too_long = time.monotonic() - self._began + next_s > BUDGET_S
+            elapsed_s = time.monotonic() - self._began
+            self._too_long = elapsed_s + (next_s if done > 1 else 0.0) > BUDGET_S
 
     def review(self, trainer: AdapterTrainer) -> dict[str, float]:
         return {}
@@ -217,9 +218,10 @@ class _OptimizerClock(TrainerCallback):
 
 
 def choose(prepared: Preparation, most_tokens: int) -> list[list[Rendered]]:
-    """Micro-batches to try: a median one, the longest, a median one, the longest, a median one; each within the bound.
+    """Micro-batches to try: the longest, two median ones, the longest, a median one; each within the bound.
 
-    Medians are three neighbours, so that shapes are new to the machine as often as they are in a run.
+    The longest comes first: memory is known after one step, and the first one, which warms up, is not timed. Medians are
+    three neighbours, so that shapes are new to the machine as often as they are in a run.
     """
     rows, plan = prepared.train, prepared.plan
     lengths = [len(row.input_ids) for row in rows]
@@ -230,7 +232,7 @@ def choose(prepared: Preparation, most_tokens: int) -> list[list[Rendered]]:
     medians = [batches[by_width[min(len(batches) - 1, max(0, at))]] for at in (middle, middle + 1, middle - 1)]
     longest = sorted(range(len(rows)), key=lambda index: -lengths[index])[: plan.micro_batch_size]
     largest = batches[by_width[-1]] if plan.blocks else longest
-    indices = [medians[0], largest, medians[1], largest, medians[2]]
+    indices = [largest, medians[0], medians[1], largest, medians[2]]
     return [_shrunk([rows[index] for index in each], most_tokens) for each in indices]
 
 

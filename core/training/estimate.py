@@ -136,11 +136,12 @@ def verdict(needed_gb: float, free_gb: float) -> Verdict:
 
 @dataclass(frozen=True)
 class DiskEstimate:
-    """What a run writes: one checkpoint, all that are kept at once, and the finished adapter or model."""
+    """What a run writes: one checkpoint, all that are kept at once, the finished adapter or model, the snapshots."""
 
     checkpoint_gb: float
     checkpoints_gb: float
     result_gb: float
+    snapshots_gb: float = 0.0
 
     @property
     def least_gb(self) -> float:
@@ -149,16 +150,20 @@ class DiskEstimate:
 
     @property
     def total_gb(self) -> float:
-        return self.checkpoints_gb + self.result_gb
+        return self.checkpoints_gb + self.result_gb + self.snapshots_gb
 
 
-def disk_estimate(model: ModelShape, optimizer: Optimizer, model_bytes: int | None = None) -> DiskEstimate:
+def disk_estimate(
+    model: ModelShape, optimizer: Optimizer, model_bytes: int | None = None, snapshots: int = 0
+) -> DiskEstimate:
     """The forecast of the disk; `model_bytes` is the result's size where that is no adapter but a whole model.
 
-    A checkpoint holds an adapter twice: as training goes on with it, and as chat applies it.
+    A checkpoint holds an adapter twice: as training goes on with it, and as chat applies it. The latter stays of so
+    many `snapshots`; a whole model leaves none.
     """
     weights_bytes = FP32_BYTES * model.trainable_parameters
     held = weights_bytes if model_bytes is not None else 2 * weights_bytes
     checkpoint_gb = (held + STATE_BYTES[optimizer] * model.trainable_parameters) / GB
     result_gb = (weights_bytes if model_bytes is None else model_bytes) / GB
-    return DiskEstimate(checkpoint_gb, KEPT_CHECKPOINTS * checkpoint_gb, result_gb)
+    snapshots_gb = snapshots * weights_bytes / GB if model_bytes is None else 0.0
+    return DiskEstimate(checkpoint_gb, KEPT_CHECKPOINTS * checkpoint_gb, result_gb, snapshots_gb)

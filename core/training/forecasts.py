@@ -226,7 +226,7 @@ def setting_of(prepared: Preparation, loaded: LoadedModel, free_disk: float | No
         machine=machine_of(loaded),
         weights_gb=max(0.0, loaded.memory_after_gb - loaded.memory_before_gb),
         quantized=loaded.precision.quantized,
-        disk=disk_of(prepared.spec, loaded),
+        disk=disk_of(prepared.spec, loaded, prepared.plan.review_steps),
         free_disk_gb=free_disk,
     )
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from core.training.checkpoints import SPEC_FILE
 from core.training.events import read_events
 from core.training.progress import Snapshot, Status, fold
 from core.training.spec import RunSpec, read_spec
-from core.workspace import Workspace
+from core.workspace import Workspace, new_timed_folder
 
 EVENTS_FILE = "events.jsonl"
 SUMMED_STEPS = 10
@@ -112,14 +111,7 @@ class RunHistory:
 
     def new_folder(self) -> Path:
         """A folder whose name sorts by time and is nobody else's."""
-        while True:
-            now = datetime.now(UTC)
-            folder = self._workspace.runs / f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03}"
-            try:
-                folder.mkdir(parents=True)
-            except FileExistsError:
-                continue
-            return folder
+        return new_timed_folder(self._workspace.runs)
 
     def snapshot(self, run_id: str) -> Snapshot:
         """What the file of a run says that this process does not run."""

@@ -28,6 +28,7 @@ from core.models.loader import LoadedModel
 from core.models.prefix import Prefix
 from core.models.twin import make_twin
 from core.settings import Method, MethodSettings
+from core.training.lineage import check_settings_fit
 from core.training.parameters import (
     ParameterGroup,
     State,
@@ -35,6 +36,7 @@ from core.training.parameters import (
     copy_into,
     evaluating,
     groups,
+    shapes,
     trained_parameters,
 )
 from core.training.rank_budget import RankBudget
@@ -195,15 +197,23 @@ def _begin_as_words(model: Any) -> None:
 
 
 def _begin_as(model: Any, folder: Path) -> None:
-    """Give a new adapter the weights of a finished one that was made with the same settings."""
-    from peft import set_peft_model_state_dict
+    """Give a new adapter the weights of a finished one that was made with the same settings.
+
+    Raises:
+        WorkbenchError: A22 where its card names settings that its weights cannot have been made with.
+    """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file
 
     weights, config = load_file(folder / WEIGHTS_FILE), model.peft_config[ADAPTER]
+    own = shapes(get_peft_model_state_dict(model, adapter_name=ADAPTER))
+    if config.peft_type == "ADALORA":  # the ranks that its layers have kept are its own affair
+        own = {name: tuple(weights[name].shape) if name in weights else shape for name, shape in own.items()}
+    check_settings_fit(folder, own, shapes(weights))
     if config.peft_type == "ADALORA":
         config.rank_pattern = read_json(folder / CONFIG_FILE)["rank_pattern"]
     outcome = set_peft_model_state_dict(model, weights, adapter_name=ADAPTER)
-    assert set(outcome.unexpected_keys) <= {VIRTUAL}, "an adapter goes on under the settings it was made with"
+    assert set(outcome.unexpected_keys) <= {VIRTUAL}, "its tensors have been compared"
     if config.peft_type == "ADALORA":
         _widen(model, weights)
 

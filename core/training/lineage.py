@@ -6,16 +6,15 @@ Loading those weights is the learner's business.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from core.adapters.card import AdapterCard, Ancestor, read_card
+from core.adapters.card import CARD_FILE, AdapterCard, Ancestor, read_card
 from core.adapters.config_file import AdapterFields, read_config
 from core.adapters.method_facts import METHODS
 from core.adapters.store import AdapterInfo, find_adapter
-from core.adapters.tensor_file import WEIGHTS_FILE
+from core.adapters.tensor_file import weights_sha256
 from core.adapters.validity import ALIKE
 from core.errors import Place, Problem, WorkbenchError, excerpt, refusal
 from core.models.catalog import find_model
@@ -23,6 +22,7 @@ from core.settings import MethodSettings
 from core.training.spec import RunSpec, StartingAdapter
 from core.workspace import Workspace
 
+Shape = tuple[int, ...]
 FREE_SETTINGS = ("dropout", "loraplus_ratio")  # they shape the training, not the weights
 
 
@@ -130,10 +130,17 @@ def method_settings(folder: Path) -> MethodSettings:
     return card.settings
 
 
-def weights_sha256(folder: Path) -> str:
-    """The hash of an adapter's tensor file."""
-    with (folder / WEIGHTS_FILE).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def check_settings_fit(folder: Path, made: Mapping[str, Shape], found: Mapping[str, Shape]) -> None:
+    """Refuse an adapter whose tensors (`found`, by name) are others than its settings make (`made`).
+
+    Raises:
+        WorkbenchError: A22: its card was changed, or is another adapter's.
+    """
+    wrong = sorted(name for name in {*made, *found} if made.get(name) != found.get(name))
+    if wrong:
+        shapes = [list(shape) if shape else "–" for shape in (made.get(wrong[0]), found.get(wrong[0]))]
+        values = {"adapter": folder.name, "tensor": excerpt(wrong[0]), "made": str(shapes[0]), "found": str(shapes[1])}
+        raise refusal("A22_start_contradicts_card", Place(file=f"{folder.name}/{CARD_FILE}"), **values)
 
 
 def _whole_adapter(workspace: Workspace, name: str) -> AdapterInfo:

@@ -10,7 +10,7 @@ positions. What a model does to its logits afterwards (scaling, soft-capping) is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,21 +37,26 @@ def summed_loss(model: Any, batch: dict[str, torch.Tensor], head: Any, smoothing
     `head` is the model's `output_layer`; with None all logits are computed. `smoothing` is the share of certainty that
     a target gives to all tokens of the vocabulary alike (https://arxiv.org/abs/1512.00567).
     """
-    logits, targets = _predictions(model, batch, head)
+    logits, targets = predictions(model, batch, head)
     return cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
 
 
 def summed_loss_and_hits(model: Any, batch: dict[str, torch.Tensor], head: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """`summed_loss` without smoothing, and how many trained tokens are those the model itself would choose."""
-    logits, targets = _predictions(model, batch, head)
+    logits, targets = predictions(model, batch, head)
     return cross_entropy(logits, targets, reduction="sum"), (logits.argmax(-1) == targets).sum()
 
 
-def _predictions(model: Any, batch: dict[str, torch.Tensor], head: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits in fp32 (N, vocabulary) and targets (N,) of the N trained tokens."""
+def predictions(
+    model: Any, batch: dict[str, torch.Tensor], head: Any, memory: Mapping[str, Any] | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits in fp32 (N, vocabulary) and targets (N,) of the N trained tokens, row by row.
+
+    `memory` is what a bare tree is told beside the batch where virtual tokens stand before each row.
+    """
     chosen = trained_targets(batch["labels"])
     targets = batch["labels"][:, 1:][chosen]
-    inputs: dict[str, Any] = {name: batch[name] for name in MODEL_INPUTS if name in batch}
+    inputs: dict[str, Any] = {name: batch[name] for name in MODEL_INPUTS if name in batch} | dict(memory or {})
     if "position_ids" in batch:
         inputs["use_cache"] = False  # with a cache, a model takes packed rows for one
     if head is None:

@@ -32,6 +32,11 @@ def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
 
 
+def shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor, by its name."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
 def groups(parameters: Mapping[str, nn.Parameter], learning_rate: float, weight_decay: float) -> list[ParameterGroup]:
     """Matrices decay; biases, norms and other vectors do not. A group without parameters is left out."""
     matrices = [tensor for tensor in parameters.values() if tensor.ndim > 1]
@@ -46,7 +51,7 @@ def copy_into(parameters: Mapping[str, torch.Tensor], values: Mapping[str, torch
     Raises:
         ValueError: the names or shapes are not the same.
     """
-    if {name: tensor.shape for name, tensor in parameters.items()} != {n: t.shape for n, t in values.items()}:
+    if shapes(parameters) != shapes(values):
         raise ValueError("other parameters than are trained here")
     with torch.no_grad():
         for name, tensor in parameters.items():

@@ -109,8 +109,9 @@ class Planner:
                 self._last = (key, data, render_rows(spec, data, loaded, cache, at_most))
             rows = self._last[2]
         prepared = make_plan(spec, data, rows, loaded)
-        warnings = (*prepared.plan.warnings, *disk_problems(spec, self._workspace, loaded, "warning"))
-        return replace(prepared, plan=replace(prepared.plan, warnings=warnings))
+        made = prepared.plan
+        too_full = disk_problems(spec, self._workspace, loaded, "warning", made.review_steps)
+        return replace(prepared, plan=replace(made, warnings=(*made.warnings, *too_full)))
 
 
 def read_data(spec: RunSpec, workspace: Workspace) -> DatasetReport:
@@ -213,6 +214,14 @@ def base_problems(spec: RunSpec, loaded: LoadedModel) -> list[Problem]:
     return [Problem("M19_other_weights_in_spec", Place(field="base_fingerprint"), values, "warning")]
 
 
+def set_apart(spec: RunSpec, data: DatasetReport) -> tuple[Sequence[Example], Sequence[Example], Decision]:
+    """The examples that a run trains on, those that it holds out, and what share of all the latter are to be."""
+    count = len(data.examples)
+    share = validation_share(spec, count, default_validation_rows(count))
+    train, validation = split(data.examples, data.groups, share.value, spec.training.seed)
+    return train, data.validation if spec.data.validation_dataset else validation, share
+
+
 def render_rows(
     spec: RunSpec, data: DatasetReport, loaded: LoadedModel, cache: TokenCache, at_most: int | None = None
 ) -> RenderedRows:
@@ -223,15 +232,10 @@ def render_rows(
     Raises:
         WorkbenchError: the rows the template refuses, unless bad rows are to be skipped; D27 where there are none.
     """
-    count = len(data.examples)
-    share = validation_share(spec, count, default_validation_rows(count))
-    train: Sequence[Example]
-    validation: Sequence[Example]
-    train, validation = split(data.examples, data.groups, share.value, spec.training.seed)
-    validation = data.validation if spec.data.validation_dataset else validation
+    train, validation, share = set_apart(spec, data)
     stands_for = 1.0
-    if at_most is not None and count > at_most:
-        stands_for = count / at_most
+    if at_most is not None and len(data.examples) > at_most:
+        stands_for = len(data.examples) / at_most
         train, validation = _evenly(train, stands_for), _evenly(validation, stands_for)
 
     def render(examples: Sequence[Example]) -> RenderedSet:

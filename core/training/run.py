@@ -31,12 +31,12 @@ from core.models.prefix import Prefix
 from core.models.twin import make_twin
 from core.training import events as e
 from core.training.checkpoints import (
+    CHECKPOINTS,
     SPEC_FILE,
     Origin,
     list_checkpoints,
     load_learner,
     read_manifest,
-    rotate,
     write_checkpoint,
 )
 from core.training.endings import Circumstances, EndEvent, StopSignal, broken, not_finite
@@ -47,14 +47,13 @@ from core.training.log import LOG_FILE, Sink, also_logged
 from core.training.preparation import Preparation, base_problems, check_spec, make_plan, read_data, render_rows
 from core.training.resume import Resumption, clear_the_way
 from core.training.samples import answer_all
+from core.training.snapshots import SNAPSHOTS, go_back, rotate, snapshot_steps
 from core.training.spec import RunSpec, write_spec
 from core.training.stopping import Stopper
 from core.training.token_cache import TokenCache
 from core.training.trackers import also_drawn
 from core.training.trainer import AdapterTrainer, NotFiniteError, StepFigures, TrainingJob, TrainingStoppedError
 from core.workspace import Workspace, now
-
-CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -175,6 +174,7 @@ class _Run:
             self._log("training.log.damaged_checkpoint", name=name)
         for problem in resumption.differences:
             self._log(f"errors.{problem.key}.what", **problem.values)
+        go_back(self.context.folder, resumption.step)
         clear_the_way(self.checkpoints, resumption.step)
 
     def _prepare(self) -> Preparation:
@@ -247,7 +247,8 @@ class _Run:
         known = {checkpoint.step for checkpoint in list_checkpoints(self.checkpoints)}
         origin = Origin(trainer.job.spec.dataset_sha256 or "", self.context.model.fingerprint)
         checkpoint = write_checkpoint(self.checkpoints, trainer, self._card(trainer.step), origin)
-        rotate(self.checkpoints, {self.stopper.best_step} if self.stopper.best_step else set())
+        best = {self.stopper.best_step} if self.stopper.best_step else set()
+        rotate(self.context.folder, best, snapshot_steps(trainer.job.plan.review_steps))
         if checkpoint.step not in known:
             self.sink(e.Saved(checkpoint.step, checkpoint.folder.name, self.elapsed_s))
         self.phase = before
@@ -283,7 +284,8 @@ class _Run:
     def nothing_kept(self) -> e.Stopped:
         """Stopped before there was anything to keep, or it is not wanted."""
         if not self.stop.keep:
-            shutil.rmtree(self.checkpoints, ignore_errors=True)
+            for folder in (self.checkpoints, self.context.folder / SNAPSHOTS):
+                shutil.rmtree(folder, ignore_errors=True)
         return e.Stopped("asked", None, 0, self.elapsed_s)
 
     def _restore_best(self, trainer: AdapterTrainer) -> int:

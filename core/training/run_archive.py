@@ -1,7 +1,7 @@
 """A run as one zip to give away: its spec, events and log, its curves as tables, its answers, its adapter.
 
-Owns what goes into the archive and under which names. Entries are in a fixed order with a fixed date, so that the same
-run makes the same archive, and each is written piece by piece. Where this machine keeps its folders is not in it.
+Owns what goes into the archive and under which names, in a fixed order, so that the same run makes the same archive.
+Where this machine keeps its folders is not in it.
 """
 
 from __future__ import annotations
@@ -9,26 +9,22 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
 import sys
-import tempfile
-import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from core.adapters.card import read_card
-from core.errors import Place, WorkbenchError, refusal
+from core.errors import WorkbenchError
 from core.training.checkpoints import SPEC_FILE, latest_checkpoint
 from core.training.history import EVENTS_FILE
 from core.training.log import LOG_FILE
 from core.training.progress import Snapshot
 from core.workspace import Workspace, suggested_name
+from core.zip_output import add_file, entry, new_zip
 
-EARLIEST = (1980, 1, 1, 0, 0, 0)  # that a zip can say
 CODE = Path(__file__).resolve().parents[2]
-PIECE_BYTES = 1 << 20
 
 
 def write_archive(workspace: Workspace, snapshot: Snapshot, target_folder: Path, with_weights: bool = True) -> Path:
@@ -40,36 +36,17 @@ def write_archive(workspace: Workspace, snapshot: Snapshot, target_folder: Path,
         WorkbenchError: A14 where it cannot be written; nothing is left behind.
     """
     run = workspace.runs / snapshot.run_id
-    name = f"{suggested_name(snapshot.name)}-{snapshot.run_id}.zip"
-    try:
-        own = Path(tempfile.mkdtemp(dir=target_folder))
-    except OSError as error:
-        raise refusal("A14_cannot_write", Place(file=str(target_folder)), reason=error.strerror or "") from error
-    target = own / name
-    try:
-        with zipfile.ZipFile(target, "w") as archive:
-            for name in (SPEC_FILE, EVENTS_FILE, LOG_FILE):
-                if (run / name).is_file():
-                    with (run / name).open(encoding="utf-8", errors="replace") as told, _entry(archive, name) as entry:
-                        entry.writelines(_without_folders(line, workspace).encode() for line in told)
-            for name, lines in _tables(snapshot):
-                with _entry(archive, name) as entry:
-                    entry.writelines(line.encode() for line in lines)
-            for file in _weights(workspace, snapshot) if with_weights else ():
-                with file.open("rb") as source, _entry(archive, f"{snapshot.makes}/{file.name}") as entry:
-                    shutil.copyfileobj(source, entry, PIECE_BYTES)
-    except OSError as error:
-        shutil.rmtree(own, ignore_errors=True)
-        raise refusal("A14_cannot_write", Place(file=target.name), reason=error.strerror or "") from error
-    return target
-
-
-def _entry(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
-    """A new file in the archive. Weights are stored as they are: random numbers do not get smaller."""
-    info = zipfile.ZipInfo(name, EARLIEST)
-    info.compress_type = zipfile.ZIP_STORED if name.endswith(".safetensors") else zipfile.ZIP_DEFLATED
-    info.external_attr = 0o644 << 16
-    return archive.open(info, "w", force_zip64=True)
+    with new_zip(target_folder, f"{suggested_name(snapshot.name)}-{snapshot.run_id}.zip") as archive:
+        for name in (SPEC_FILE, EVENTS_FILE, LOG_FILE):
+            if (run / name).is_file():
+                with (run / name).open(encoding="utf-8", errors="replace") as told, entry(archive, name) as written:
+                    written.writelines(_without_folders(line, workspace).encode() for line in told)
+        for name, lines in _tables(snapshot):
+            with entry(archive, name) as written:
+                written.writelines(line.encode() for line in lines)
+        for file in _weights(workspace, snapshot) if with_weights else ():
+            add_file(archive, file, f"{snapshot.makes}/{file.name}")
+    return Path(str(archive.filename))
 
 
 def _tables(snapshot: Snapshot) -> Iterator[tuple[str, Iterable[str]]]:

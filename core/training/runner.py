@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import Place, WorkbenchError, refusal
@@ -273,6 +274,16 @@ class Runner:
         from core.training.checkpoints import latest_checkpoint
 
         return latest_checkpoint(self._history.folder(run_id) / "checkpoints")
+
+    def saved_adapters(self, run_id: str) -> dict[int, Path]:
+        """The folders of the adapters that a run has on disk, by their step, also after it has ended.
+
+        Raises:
+            WorkbenchError: A30 where there is no such run.
+        """
+        from core.training.snapshots import saved_adapters
+
+        return saved_adapters(self._history.folder(run_id))
 
     def delete(self, run_id: str) -> None:
         """Remove a run's folder with its checkpoints; the adapter it made stays.

@@ -6,6 +6,7 @@ Owns that reading, and what is said of a disk that is too small. The formulas th
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from core.adapters.method_facts import METHODS
@@ -14,6 +15,7 @@ from core.adapters.methods import adapted_shapes
 from core.errors import Place, Problem
 from core.models.memory import free_memory_gb
 from core.training.estimate import GB, KEPT_CHECKPOINTS, DiskEstimate, Machine, ModelShape, disk_estimate
+from core.training.snapshots import snapshot_steps
 from core.training.spec import RunSpec
 from core.workspace import Workspace
 
@@ -52,11 +54,12 @@ def shape_of(spec: RunSpec, loaded: LoadedModel) -> ModelShape:
     )
 
 
-def disk_of(spec: RunSpec, loaded: LoadedModel) -> DiskEstimate:
-    """What a run will write."""
+def disk_of(spec: RunSpec, loaded: LoadedModel, evaluated: Sequence[int] = ()) -> DiskEstimate:
+    """What a run will write; `evaluated` are the steps after which it is evaluated, where they are known."""
     whole_model = METHODS[spec.method.method].makes == "model"
     model_bytes = loaded.info.parameters * _weight_bytes(loaded) if whole_model else None
-    return disk_estimate(shape_of(spec, loaded), spec.training.optimizer, model_bytes)
+    snapshots = len(snapshot_steps(evaluated))
+    return disk_estimate(shape_of(spec, loaded), spec.training.optimizer, model_bytes, snapshots)
 
 
 def free_disk_gb(workspace: Workspace) -> float:
@@ -65,17 +68,25 @@ def free_disk_gb(workspace: Workspace) -> float:
 
 
 def disk_problems(
-    spec: RunSpec, workspace: Workspace, loaded: LoadedModel, severity: Literal["error", "warning"]
+    spec: RunSpec,
+    workspace: Workspace,
+    loaded: LoadedModel,
+    severity: Literal["error", "warning"],
+    evaluated: Sequence[int] = (),
 ) -> list[Problem]:
-    """Whether the disk suffices: an error where not even one checkpoint and the result do, else perhaps a warning."""
-    disk, free_gb = disk_of(spec, loaded), free_disk_gb(workspace)
+    """Whether the disk suffices: an error where not even one checkpoint and the result do, else perhaps a warning.
+
+    `evaluated` as in `disk_of`.
+    """
+    disk, free_gb = disk_of(spec, loaded, evaluated), free_disk_gb(workspace)
     too_small = disk.least_gb > free_gb
     needed_gb = disk.least_gb if too_small else disk.total_gb
     if needed_gb <= free_gb or (severity == "error") != too_small:
         return []
     key = "H10_disk_too_small" if too_small else "H10_disk"
     values = {"needed_gb": needed_gb, "free_gb": free_gb, "checkpoint_gb": disk.checkpoint_gb}
-    shown = {name: f"{amount:.2f}" for name, amount in {**values, "result_gb": disk.result_gb}.items()}
+    values |= {"result_gb": disk.result_gb, "snapshots_gb": disk.snapshots_gb}
+    shown = {name: f"{amount:.2f}" for name, amount in values.items()}
     return [Problem(key, Place(field="method"), {**shown, "kept": KEPT_CHECKPOINTS}, severity)]
 
 

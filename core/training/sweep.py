@@ -9,12 +9,13 @@ desk's business. A setting is named by its path in the spec: `training.learning_
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
+from core.adapters.method_facts import METHODS
 from core.errors import Place, Problem, WorkbenchError, excerpt, refusal
-from core.settings import MethodSettings, SettingField, Settings, TrainingSettings, fields_of
+from core.settings import Method, MethodSettings, SettingField, Settings, TrainingSettings, fields_of
 from core.training.queue import MAX_QUEUED
 from core.training.spec import RunSpec
 from core.workspace import MAX_NAME_CHARACTERS
@@ -49,15 +50,31 @@ def swept(spec: RunSpec, values: Mapping[str, Sequence[Any]]) -> list[RunSpec]:
     """A spec for every combination of the values, named after the ones it has; the last setting varies fastest.
 
     Raises:
-        WorkbenchError: H01 as `parse_values`, and for no setting or more than `MAX_SWEPT_SETTINGS`; A27 for more runs
-            than a queue holds.
+        WorkbenchError: H01 as `parse_values`, for no setting or more than `MAX_SWEPT_SETTINGS`, and for a setting that
+            a run's method does not use; A27 for more runs than a queue holds.
     """
     if not 1 <= len(values) <= MAX_SWEPT_SETTINGS:
         raise refusal("H01_swept_settings", count=len(values), limit=MAX_SWEPT_SETTINGS)
     combinations = list(product(*(_allowed(path, wanted) for path, wanted in values.items())))
+    _require_used(values, values.get("method.method", [spec.method.method]))
     if len(combinations) > MAX_QUEUED:
         raise refusal("A27_too_many_swept", count=len(combinations), limit=MAX_QUEUED)
     return [_with(spec, dict(zip(values, combination, strict=True))) for combination in combinations]
+
+
+def _require_used(paths: Iterable[str], methods: Iterable[Method]) -> None:
+    """Refuse a setting that is none of a method's: its runs would differ in their names alone."""
+    named = sweepable()
+    problems: list[Problem] = []
+    for path, method in product(paths, methods):
+        group, _, name = path.partition(".")
+        own = METHODS[method].settings
+        if group == "method" and name != "method" and name not in own:
+            known = ", ".join(each for each in own if f"method.{each}" in named) or "–"
+            shown = {"field": path, "method": method, "known": known}
+            problems.append(Problem("H01_swept_unused", Place(field=path), shown))
+    if problems:
+        raise WorkbenchError(problems)
 
 
 def _entry(path: str) -> SettingField:

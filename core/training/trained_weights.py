@@ -24,7 +24,8 @@ from core.models.loader import LoadedModel
 from core.models.prefix import Prefix
 from core.models.twin import make_twin, put_in
 from core.settings import MethodSettings
-from core.training.parameters import ParameterGroup, State, autocast, copy_into, groups
+from core.training.lineage import check_settings_fit
+from core.training.parameters import ParameterGroup, State, autocast, copy_into, groups, shapes
 from core.workspace import new_folder
 
 CONFIG = {"peft_type": "TRAINED_WEIGHTS", "format_version": 1}
@@ -42,7 +43,9 @@ class WeightsLearner:
         if start_from is not None:
             from safetensors.torch import load_file
 
-            copy_into(self._trained, load_file(start_from / WEIGHTS_FILE))
+            weights = load_file(start_from / WEIGHTS_FILE)
+            check_settings_fit(start_from, shapes(self._trained), shapes(weights))
+            copy_into(self._trained, weights)
 
     def compute(self) -> AbstractContextManager[Any]:
         return autocast(self._loaded.precision)

@@ -151,7 +151,7 @@ def test_a_length_that_cuts_off_every_answer_is_refused_with_the_one_that_fits(
     )
     expect(page.locator("#start-run")).to_contain_text("Not ready")
     screenshot(page, "data-too-long-en")
-    page.locator("#fit-length").click()
+    page.locator("#plan-card .wb-use").first.click()
     expect(page.locator("#start-run")).to_contain_text("Start training", timeout=SOON_MS)
     expect(page.locator("#run-max_length input")).not_to_have_value(TUTORIALS_LENGTH)
     expect(plan).to_contain_text("200")

@@ -25,6 +25,7 @@ CODE = re.compile(r"(?:[DMHA]\d\d|BUG)_[a-z0-9_]+")
 SAME_IN_CHINESE = ("*.language.*", "*.precision.choice.*", "*.formats.*", "*_example", "methods.*.name")
 PROPER_NAMES = {"LoRA", "LoRA Workbench", "English", "Hugging Face", "ModelScope", "GGUF"}
 PROPER_NAMES |= {"Top-k", "Top-p", "Min-p", "Alpha", "Dropout", "JSON"}
+PROPER_NAMES |= {"ROUGE-1", "ROUGE-2", "ROUGE-L", "BLEU", "chrF"}
 UNFILLED = re.compile(r"(?<!\{)\{[a-z_]+\}(?!\})")  # {name}, not the {{name}} of a data file
 
 ERROR_KEYS = sorted({key.split(".")[1] for key in catalogue("en") if key.startswith("errors.")} - NOT_PROBLEMS)
@@ -261,3 +262,10 @@ def _strings(file: Path) -> set[str]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
+
+
+def test_one_thing_has_one_name_in_chinese() -> None:
+    """The words of `shared/ux.md`, and none of those that others use for the same."""
+    others = ("载入", "装载", "基座", "底座", "聊天", "会话", "断点", "轮数", "选项卡", "学习速率", "词汇表")
+    said = [(key, word) for key, words in catalogue("zh").items() for word in others if word in words]
+    assert said == []

@@ -6,6 +6,7 @@ import json
 import threading
 import weakref
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from core.data.options import DataOptions
 from core.errors import WorkbenchError
 from core.models import loader
 from core.models.arrival import Cancelled, Report
-from core.settings import LoadSettings
+from core.settings import LoadSettings, SamplingSettings
 from core.training.spec import RunSpec
 from core.workbench import Workbench
 from core.workspace import Workspace
@@ -79,7 +80,7 @@ def test_a_model_that_goes_between_two_looks_harms_no_reader(
     workbench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workbench.load_model("tiny", LoadSettings(precision="fp32"))
-    monkeypatch.setattr(engine.Engine, "applied", property(lambda self: workbench._drop_model() or ()))
+    monkeypatch.setattr(engine.Engine, "applied", property(lambda self: workbench.serving.drop() or ()))
     status = workbench.model_status()
     assert status is not None and status.name == "tiny"
     assert workbench.model_status() is None and workbench.applied() == []
@@ -110,7 +111,7 @@ def test_an_adapter_that_a_resumed_run_replaced_is_applied_as_it_is_now(workbenc
 
     def applied() -> Applied:
         workbench.apply_adapter("old")
-        serving = workbench._serving
+        serving = workbench.serving.now
         assert serving and workbench.applied() == ["old"]
         return serving.engine.applied[0]
 
@@ -120,6 +121,100 @@ def test_an_adapter_that_a_resumed_run_replaced_is_applied_as_it_is_now(workbenc
     assert card
     write_card(folder, card.model_copy(update={"created": "2026-01-01T00:00:00+00:00"}))
     assert applied().id != first.id
+
+
+@pytest.fixture
+def poets(workbench: Workbench, tiny_model: Any) -> Workbench:
+    """The workbench with the tiny model loaded and two LoRA adapters and one of DoRA in `loras/`."""
+    from tests.core.adapters.building import save_random_adapter
+
+    for seed, (name, options) in enumerate({"poet": {}, "cook": {"r": 2}, "dora": {"use_dora": True}}.items()):
+        save_random_adapter(tiny_model, workbench.workspace.adapters / name, seed, **options)
+    workbench.load_model("tiny", LoadSettings(precision="fp32"))
+    return workbench
+
+
+def said(workbench: Workbench, adapter: str | None) -> str:
+    from core.chat.engine import ChatRequest
+
+    sampling = SamplingSettings(do_sample=False, max_new_tokens=8)
+    request = ChatRequest(({"role": "user", "content": "Who are you?"},), sampling, adapter)
+    return workbench.chat([request]).wait()[0].text
+
+
+def test_strength_belongs_to_the_applied_copy_and_another_one_replaces_it(poets: Workbench) -> None:
+    base = said(poets, None)
+    poets.apply_adapter("poet")
+    whole = said(poets, "poet")
+    assert poets.strengths() == {"poet": 1.0} and whole != base
+    poets.apply_adapter("poet", 0)
+    assert poets.strengths() == {"poet": 0.0} and said(poets, "poet") == base
+    poets.apply_adapter("poet", 1)
+    assert said(poets, "poet") == whole and poets.applied() == ["poet"]
+    for wrong in (-0.1, 2.1, float("nan"), "strong", True, None):
+        with pytest.raises(WorkbenchError, match="H01"):
+            poets.apply_adapter("poet", wrong)  # type: ignore[arg-type]
+    with pytest.raises(WorkbenchError) as caught:
+        poets.apply_adapter("dora", 0.5)
+    assert caught.value.key == "M18_no_strength"
+    assert poets.strengths() == {"poet": 1.0}
+    assert "no_strength" in poets.adapter_details("dora").limits
+    assert "no_strength" not in poets.adapter_details("poet").limits
+
+
+def test_a_combination_is_applied_without_a_file_and_saved_as_a_new_adapter(poets: Workbench) -> None:
+    parts = [("poet", 0.5), ("cook", 1.0)]
+    name = poets.apply_combination(parts)
+    assert name == "poet × 0.5 + cook" and poets.applied() == [name]
+    assert poets.apply_combination(parts) == name and poets.applied() == [name]
+    assert [info.name for info in poets.adapters()] == ["cook", "dora", "poet"]
+    saved = poets.save_combination(parts, "poet-cook")
+    assert saved.card and [(part.adapter, part.strength) for part in saved.card.made_of] == parts
+    assert (saved.rank, saved.errors, saved.base_fingerprint) == (6, (), poets.serving.model().fingerprint)
+    poets.apply_adapter("poet-cook")
+    assert said(poets, "poet-cook") == said(poets, name) != said(poets, None)
+    for wrong, key in (
+        ([("poet", 1.0), ("dora", 1.0)], "M18_not_combinable"),
+        ([("poet", 1.0)], "H01_no_combination"),
+        ([("poet", 1.0), ("nobody", 1.0)], "M25_no_such_adapter"),
+    ):
+        with pytest.raises(WorkbenchError) as caught:
+            poets.save_combination(wrong, "another")
+        assert caught.value.key == key
+    with pytest.raises(WorkbenchError, match="M25"):
+        poets.save_combination(parts, "poet")
+    assert [entry.name for entry in poets.workspace.state.glob("combination-*")] == []
+    assert len(poets.adapters()) == 4
+
+
+def test_a_saved_step_of_a_run_is_applied_under_its_name(
+    poets: Workbench, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = RunSpec.checked({"name": "verse", "base": "tiny", "dataset": "rows.jsonl"})
+    folder = poets.workspace.adapters / "poet"
+    monkeypatch.setattr(poets.runs, "snapshot", lambda run_id: SimpleNamespace(name="verse"))
+    monkeypatch.setattr(poets.runs, "spec", lambda run_id: spec)
+    monkeypatch.setattr(poets.runs, "saved_adapter", lambda run_id, step: folder)
+    assert [poets.apply_checkpoint("run-1", step) for step in (10, 20, 10)] == [
+        "verse @ 10",
+        "verse @ 20",
+        "verse @ 10",
+    ]
+    assert poets.applied() == ["verse @ 10", "verse @ 20"]
+    first = poets.serving.engine().applied[0].id
+    poets.apply_checkpoint("run-1", 10)
+    assert poets.serving.engine().applied[0].id == first
+    folder = poets.workspace.adapters / "cook"  # another run under the same name
+    poets.apply_checkpoint("run-2", 10)
+    assert first not in [each.id for each in poets.serving.engine().applied]
+    monkeypatch.setattr("core.chat.desk.MOST_STEPS", 2)
+    for step in (20, 10, 30):
+        poets.apply_checkpoint("run-2", step)
+    assert set(poets.applied()) == {"verse @ 10", "verse @ 30"}
+    whole_model = spec.model_copy(update={"method": spec.method.model_copy(update={"method": "full"})})
+    monkeypatch.setattr(poets.runs, "spec", lambda run_id: whole_model)
+    with pytest.raises(WorkbenchError, match="A09"):
+        poets.apply_checkpoint("run-1", 10)
 
 
 def test_closing_waits_for_the_download_to_leave(workspace: Workspace) -> None:

@@ -13,6 +13,7 @@ from core.chat.conversation_store import ConversationStore
 from core.chat.sampling import PresetStore
 from core.chat.streams import Reply
 from core.chat.system_prompt import SystemPrompt, effective_system_prompt
+from core.chat.votes import VoteStore
 from core.errors import refusal
 from core.settings import SamplingSettings
 from core.training.progress import Status
@@ -65,6 +66,8 @@ class SceneRun:
     checkpoint_step: int | None = 40
     status: Status = Status.RUNNING
     adapter: str | None = None
+    evals: tuple[tuple[int, float], ...] = ((10, 2.0), (20, 1.5))
+    best_step: int | None = 20
 
 
 class SceneWorkbench:
@@ -74,6 +77,8 @@ class SceneWorkbench:
         self.conversations = ConversationStore(folder / "conversations")
         self.presets = PresetStore(folder / "presets")
         self.characters = CharacterStore(folder / "characters")
+        self.votes = VoteStore(folder / "votes.jsonl")
+        self.steps: tuple[int, ...] = ()  # saved of the run
         self.model: str | None = "tiny"
         self.names = ["poet", "judge"]
         self.applied_names: list[str] = []
@@ -85,7 +90,7 @@ class SceneWorkbench:
         self.defaults = SamplingSettings()
 
     def model_status(self) -> Any:
-        return SimpleNamespace(name=self.model) if self.model else None
+        return SimpleNamespace(name=self.model, fingerprint="tiny") if self.model else None
 
     def adapters(self) -> list[Any]:
         return [SimpleNamespace(name=name) for name in self.names]
@@ -104,8 +109,10 @@ class SceneWorkbench:
         self.applied_names.append(f"{self.run.name} @ {self.run.checkpoint_step}")
         return self.applied_names[-1]
 
-    def remove_adapter(self, name: str) -> None:
-        self.applied_names.remove(name)
+    def apply_checkpoint(self, run_id: str, step: int) -> str:
+        assert self.run is not None and step in self.steps
+        self.applied_names.append(f"{self.run.name} @ {step}")
+        return self.applied_names[-1]
 
     @property
     def runs(self) -> SceneWorkbench:
@@ -118,6 +125,16 @@ class SceneWorkbench:
         if self.run is None:
             raise refusal("A30_no_such_run", run_id=run_id)
         return self.run
+
+    def list(self) -> Sequence[Any]:
+        run = self.run
+        fields = {"run_id": "r1", "base": "tiny", "method": "lora", "started_at": "2026-01-01T10:00:00"}
+        return [SimpleNamespace(name=run.name, **fields)] if run else []
+
+    def saved_steps(self, run_id: str) -> tuple[int, ...]:
+        if run_id != "r1" or self.run is None:
+            raise refusal("A30_no_such_run", run_id=run_id)
+        return self.steps
 
     def sampling_defaults(self) -> SamplingSettings:
         return self.defaults
@@ -147,12 +164,14 @@ class Form:
     prompt: Any = ""
     character: Any = ""
     search: Any = ""
+    blind: Any = False
+    marked: Any = False
     sampling: tuple[Any, ...] = tuple(FORM)
 
     @property
     def scene(self) -> list[Any]:
         columns = list(self.columns) if isinstance(self.columns, tuple) else self.columns
-        return [self.current, columns, self.prompt, self.character, self.search]
+        return [self.current, columns, self.prompt, self.character, self.search, self.blind, self.marked]
 
     @property
     def values(self) -> list[Any]:

@@ -43,7 +43,9 @@ class StandInForm(StandInData):
     known: list[Any] = field(default_factory=list)
 
     def check_result_name(self, name: str, method: str) -> Problem | None:
-        return Problem("D42_name_empty") if name in ("taken", f"taken by {method}") else None
+        if name == "?":
+            return Problem("D42_name_empty")
+        return Problem("M25_name_taken") if name in ("taken", f"taken by {method}") else None
 
     def free_result_name(self, wish: str, method: Method) -> str:
         folder = self.workspace.models if method == "full" else self.workspace.adapters

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from core.i18n import LANGUAGES, Language
+from core.plotting import ORANGE, SERIES_COLOURS, TEAL, VIOLET
 from core.training.comparison import Curve
 from tests.webui.test_statistics_views import PAGES, luminance
 from tests.webui.test_views import HOSTILE, SNAPSHOT
 from webui import charts, curves
 from webui.charts import ChartView
-from webui.plotting import ORANGE, TEAL, VIOLET
 from webui.sparkline import sparkline
 
 LONG = tuple((step, 3 * math.exp(-step / 500) + (5.0 if step == 777 else 0.0)) for step in range(1, 20_001))
@@ -95,7 +95,7 @@ def test_runs_are_overlaid_in_colours_and_dashes_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-@pytest.mark.parametrize("colour", [TEAL, ORANGE, VIOLET, *charts.RUN_COLOURS])
+@pytest.mark.parametrize("colour", [TEAL, ORANGE, VIOLET, *SERIES_COLOURS])
 def test_the_colours_of_curves_stand_out_from_a_light_and_a_dark_page(colour: str, page: str) -> None:
     lighter, darker = sorted((luminance(colour), luminance(page)), reverse=True)
     assert (lighter + 0.05) / (darker + 0.05) > 2.1

@@ -18,8 +18,8 @@ from webui import chat_handlers as handlers
 from webui.chat_desk import Desk
 from webui.chat_panes import MAX_PANES
 
-SHOWN = 8  # outputs of `show` before those of the panes
-ANSWERING = 4  # and of an answer
+SHOWN = 9  # outputs of `show` before those of the panes
+ANSWERING = 5  # and of an answer
 PANE = 6
 
 
@@ -107,7 +107,7 @@ def test_the_sampling_form_and_the_first_words_shape_the_request(workbench: Any,
         (5, Form(), "H11_message_not_text"),
         (["x"], Form(), "H11_message_not_text"),
         ("x" * 1_000_001, Form(), "H11_message_too_long"),
-        ("x", Form(columns=("", "a", "b", "c", "d")), "H11_too_many_panes"),
+        ("x", Form(columns=("", "a", "b", "c", "d", "e")), "H11_too_many_panes"),
         ("x", Form(prompt=7), "H11_message_not_text"),
         ("x", Form(current="../../etc/passwd"), "A30_no_conversation"),
         ("x", Form(sampling=(True, 0, *Form().sampling[2:])), "H01_out_of_range"),
@@ -302,16 +302,13 @@ def test_the_adapter_in_training_answers_in_the_column_of_its_name_with_its_step
     assert handlers.restore(workbench, "en", desk, *Form(current=kept(workbench).id).scene)[1]["value"] == ["fox"]
 
 
-def test_a_run_that_has_ended_answers_with_the_adapter_it_kept_and_its_steps_are_taken_off(
-    workbench: Any, desk: Desk
-) -> None:
+def test_a_run_that_has_ended_answers_with_the_adapter_it_kept(workbench: Any, desk: Desk) -> None:
     workbench.run = SceneRun("fox")
     form = begun(workbench, desk, ("", "run:r1"))
     assert workbench.applied_names == ["fox @ 40"]
     workbench.run = SceneRun("fox", status=Status.FINISHED, adapter="fox-2")
     workbench.names = ["fox", "fox-2"]  # an older adapter has the run's name
     assert handlers.show(workbench, "en", desk, *form.scene)[1]["value"] == ["", "fox-2"]
-    assert workbench.applied_names == []
     send(workbench, desk, "q2", form)
     assert [each.adapter for each in workbench.asked] == [None, "fox-2"]
     list(handlers.again(workbench, "en", desk, "", *form.values, pane=1))
@@ -355,7 +352,7 @@ def test_a_damaged_conversation_is_named_under_the_list(workbench: Any, desk: De
     file.with_name(f"{'0' * 32}.json").write_text("{", encoding="utf-8")
     _, unreadable = handlers.search(workbench, "en", "", None)
     assert "A21" in unreadable
-    assert unreadable == handlers.show(workbench, "en", desk, *Form().scene)[SHOWN - 1]
+    assert unreadable == handlers.show(workbench, "en", desk, *Form().scene)[SHOWN - 2]
 
 
 def test_a_reloaded_page_has_the_conversation_and_its_columns_again(workbench: Any, desk: Desk) -> None:
@@ -364,6 +361,11 @@ def test_a_reloaded_page_has_the_conversation_and_its_columns_again(workbench: A
     assert updates[0] == form.current
     assert updates[1]["value"] == ["", "poet"]
     assert window(updates, 1, SHOWN) == ["q1", "poet 0 1 2"]
+
+
+def test_a_tab_that_is_opened_before_the_page_is_restored_shows_who_answered(workbench: Any, desk: Desk) -> None:
+    form = begun(workbench, desk, ("", "poet"))
+    assert handlers.show(workbench, "en", desk, *form.but(columns=()).scene)[1]["value"] == ["", "poet"]
 
 
 @pytest.mark.parametrize("current", ["0" * 32, "../x", 5, None])
@@ -401,8 +403,8 @@ def test_rename_delete_and_choose_act_on_the_server(workbench: Any, desk: Desk) 
 
 def test_exports_hold_the_text_as_it_was_said(workbench: Any, desk: Desk) -> None:
     form = begun(workbench, desk, message="<b> & ![x](y)")
-    as_json = json.loads(handlers.export_json(workbench, "en", form.current))
-    as_markdown = json.loads(handlers.export_markdown(workbench, "zh", form.current))
+    as_json = json.loads(handlers.export_json(workbench, "en", desk, form.current))
+    as_markdown = json.loads(handlers.export_markdown(workbench, "zh", desk, form.current))
     assert json.loads(as_json["content"])["turns"][0]["user"] == "<b> & ![x](y)"
     assert "<b> & ![x](y)" in as_markdown["content"]
     assert (as_json["name"][-5:], as_markdown["name"][-3:]) == (".json", ".md")

@@ -51,12 +51,10 @@ def test_an_answer_taken_over_from_another_column_stands_folded_under_its_name()
     assert message["metadata"] == {"title": "Answered by: poet", "status": "done"}
 
 
-def test_reasoning_is_folded_and_open_only_while_it_is_written() -> None:
+def test_reasoning_is_folded_also_while_it_is_written() -> None:
     talk = conversation(("q", {BASE: "<think>so far"}))
-    assert window_messages(talk, BASE, "en", answering=True)[1]["metadata"] == {
-        "title": "Reasoning",
-        "status": "pending",
-    }
+    growing = window_messages(talk, BASE, "en", answering=True)[1]
+    assert growing["metadata"] == {"title": "Thinking…", "status": "done"}
     assert window_messages(talk, BASE, "zh")[1]["metadata"] == {"title": "思考过程", "status": "done"}
 
 

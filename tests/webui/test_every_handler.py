@@ -47,6 +47,12 @@ GOOD = {
     "model-name": "tiny",
     "adapter-name": "judge",
     "adapter-new-name": "../x",
+    "adapter-strength": 1.0,
+    "part-1": "judge",
+    "combine-name": "../x",
+    "import-name": "../x",
+    "export-result": "model",
+    "push-repo": "someone/judge",
     "dataset-name": "rows.jsonl",
     "dataset-filled": "rows.jsonl",
     "mapping-paths": '["prompt", "completion"]',
@@ -58,6 +64,12 @@ GOOD = {
     "run-name": "first",
     "run-choice": "run-1",
     "compare-runs": ["run-1", "run-2"],
+    "evaluate-dataset": "rows.jsonl",
+    "evaluate-rows-of": "all",
+    "evaluate-columns": ["judge"],
+    "evaluate-fields": "(x)",
+    "steps-run": "run-1",
+    "prompt-set-prompts": "Who?",
     "chat-columns": ["", "judge"],
     "chat-message": "Hello",
     "chat-title": "Foxes",
@@ -197,12 +209,20 @@ def _nothing_goes_out() -> Iterator[None]:
         shutil.rmtree(runner._history.folder(active.run_id))
         runner._active = None
 
+    def no_evaluation(desk: Any, active: Any, *_: Any) -> None:
+        desk._store.delete(active.id)
+        desk._active = None
+        active.ended.set()
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("core.evaluation.desk.EvaluationDesk._work", no_evaluation)
         patch.setattr(os, "fsync", lambda handle: None)
+        patch.setattr("webui.steps_panel.REST_S", 0.0)
         patch.setattr("core.models.downloads.Downloads._run", lambda self, work: None)
         patch.setattr("core.models.loader.load", load_once)
         patch.setattr("core.models.memory.release", lambda: None)
         patch.setattr("core.training.runner.Runner._work", no_run)
+        patch.setattr("core.exports.desk.ExportDesk._start", lambda self, title, result, work: None)
         yield
 
 
@@ -269,13 +289,13 @@ def test_what_a_browser_kept_may_be_anything(scene: Scene, bad: Any) -> None:
                 values[position] = kept
                 tried += 1
                 assert scene.bugs_of(handler, values) == []
-    assert tried == 2  # the training form and the parameters
+    assert tried == 3  # the training form, the parameters, the runs that are compared
 
 
 @pytest.mark.parametrize("data", [None, [], "x", {}, {"row_value": [["x"]]}, {"index": [0, "x"], "row_value": []}])
 def test_event_data_may_be_anything(scene: Scene, data: Any) -> None:
     handlers = [handler for handler in scene.handlers() if handler.event]
-    assert len(handlers) == 12  # two tables, the edited message, nine that buttons and marks inside HTML call
+    assert len(handlers) == 16  # two tables, the edited message, thirteen that buttons and marks inside HTML call
     for handler in handlers:
         values = scene.values(handler)
         assert scene.bugs_of(handler, [values[0], gr.EventData(None, data), *values[1:]]) == []

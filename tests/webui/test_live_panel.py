@@ -40,8 +40,8 @@ OPENED = (
     "spec",
     "command",
 )
-ACTIONS = ("stop", "chat", "resume", "further", "reuse", "export", "download", "delete")
-OUTPUTS = (*OPENED, *ACTIONS, "queue", "choice", "history", "timer", "seen", "active")
+ACTIONS = ("stop", "chat", "evaluate", "resume", "further", "reuse", "export", "download", "delete")
+OUTPUTS = (*OPENED, *ACTIONS, "queue", "choice", "history", "seen", "active")
 QUEUED = QueuedRun("run-9", "later", "m", "auto", NAME, "lora", None, fits=True)
 
 
@@ -136,12 +136,12 @@ def named(answer: list[Any]) -> SimpleNamespace:
 # ---- following ----
 
 
-def test_start_chooses_the_new_run_and_the_timer_runs_fast(workbench: Any) -> None:
+def test_start_chooses_the_new_run(workbench: Any) -> None:
     choice = live_panel.start(workbench, "en", "run-1", *form_sent())
     assert choice["value"] == "run-2"
     assert workbench.calls[0][2:] == ("page", "run-1")
     now = shown(workbench, choice["value"])
-    assert (now.timer.value, now.seen.run_id, now.active) == (live_panel.ACTIVE_TICK_S, "run-2", "run-2")
+    assert (now.seen.run_id, now.active) == ("run-2", "run-2")
     assert (now.stop["visible"], now.delete["visible"]) == (True, False)
 
 
@@ -195,7 +195,21 @@ def test_another_order_of_the_queue_is_drawn_by_the_next_tick(workbench: Any) ->
     assert "later" in ticked(workbench, seen).queue
 
 
-def test_the_end_of_a_run_is_drawn_and_the_timer_slows_down(workbench: Any) -> None:
+def test_the_page_is_woken_whenever_there_is_something_to_draw_and_by_nothing_else(workbench: Any) -> None:
+    words = [live_panel.state_of(workbench), live_panel.state_of(workbench)]
+    workbench.start(None, "")
+    words.append(live_panel.state_of(workbench))
+    workbench.snapshots["run-2"] = replace(SNAPSHOT, run_id="run-2", version=2)
+    words.append(live_panel.state_of(workbench))
+    workbench.waiting = QueueState((QUEUED,), "run-2", "run")
+    words.append(live_panel.state_of(workbench))
+    workbench.going_on = None
+    words.append(live_panel.state_of(workbench))
+    assert words[0] == words[1]
+    assert len(set(words)) == 5
+
+
+def test_the_end_of_a_run_is_drawn(workbench: Any) -> None:
     workbench.start(None, "")
     seen = shown(workbench, None).seen
     workbench.going_on = None
@@ -206,7 +220,7 @@ def test_the_end_of_a_run_is_drawn_and_the_timer_slows_down(workbench: Any) -> N
     assert "Finished" in now.progress
     assert str(workbench.workspace.adapters / "first") in now.result
     assert (now.stop["visible"], now.chat["visible"], now.further["visible"]) == (False, True, True)
-    assert (now.timer.value, now.active) == (live_panel.IDLE_TICK_S, None)
+    assert now.active is None
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -44,6 +45,7 @@ class StandIn:
     listed: list[AdapterInfo] = field(default_factory=lambda: [adapter(), adapter(name="b")])
     refused: WorkbenchError | None = None
     calls: list[tuple[Any, ...]] = field(default_factory=list)
+    exports: Any = field(default_factory=lambda: SimpleNamespace(status=lambda: None))
 
     def models(self) -> list[ModelInfo]:
         return MODELS
@@ -71,8 +73,11 @@ class StandIn:
     def applied(self) -> list[str]:
         return ["a"]
 
-    def apply_adapter(self, name: str) -> None:
-        self.calls.append(("apply", name))
+    def strengths(self) -> dict[str, float]:
+        return {"a": 0.5}
+
+    def apply_adapter(self, name: str, strength: float) -> None:
+        self.calls.append(("apply", name, strength))
 
     def rename_adapter(self, old: str, new: str) -> None:
         self.calls.append(("rename", old, new))
@@ -162,7 +167,7 @@ def test_the_whole_tab_is_drawn_in_one_answer(workbench: Any) -> None:
     assert "bf16" in drawn[3]
     assert drawn[6]["value"] == "b"
     assert drawn[8]["choices"] == ["file.gguf"]
-    assert len(drawn) == 13
+    assert len(drawn) == 18
 
 
 @pytest.mark.parametrize("cell", ["small", "● small"])

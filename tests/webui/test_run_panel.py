@@ -224,14 +224,12 @@ def test_what_no_card_would_suggest_changes_nothing(written: object) -> None:
     assert used(written) == {}
 
 
-def test_a_length_that_loses_every_answer_comes_with_the_one_that_fits(workbench: Any) -> None:
-    workbench.refused = refusal("D30_all_too_long", percent=100, limit=192, needed=400, longest=480)
+def test_a_length_that_loses_every_answer_comes_with_the_one_that_fits_once(workbench: Any) -> None:
+    place, values = Place(field="max_length"), {"percent": 100, "limit": 192, "needed": 400, "longest": 480}
+    workbench.refused = refusal("D30_all_too_long", place, **values, suggested=480)
     *_, card, refused = plan_of(workbench, max_length=192)
     assert "D30" in card
     assert (refused, offered(card)) == (True, [{"max_length": 480}])
-    assert "480 tokens" in card
-    workbench.status = replace(workbench.status, max_length=450)  # the model takes no more
-    assert offered(plan_of(workbench, max_length=192)[2]) == [{"max_length": 450}]
     workbench.refused = None
     assert offered(plan_of(workbench)[2]) == []
 
@@ -283,7 +281,8 @@ def test_every_value_of_every_setting_has_words(lang: Language) -> None:
         ({"dataset": None}, "Choose a data set", HIDDEN),
         ({"checking": True}, "the data is being checked", HIDDEN),
         ({"name": " "}, "Type a name", HIDDEN),
-        ({"name": "taken"}, "Type a name", HIDDEN),
+        ({"name": "taken"}, "This name is taken", HIDDEN),
+        ({"name": "?"}, "This name cannot be used", HIDDEN),
         ({"active": "run-1"}, "A run is in progress", True),
         ({"active": "run-1", "name": ""}, "Type a name", HIDDEN),
         ({"refused": True}, "see the plan", HIDDEN),
@@ -301,7 +300,7 @@ def test_the_buttons_say_what_is_missing(workbench: Any, changes: dict[str, Any]
 
 
 def test_the_name_is_checked_while_it_is_typed(workbench: Any) -> None:
-    assert "D42" in start_panel.check_name(workbench, "en", "taken", NAME, False, "lora", "")[2]
+    assert "M25" in start_panel.check_name(workbench, "en", "taken", NAME, False, "lora", "")[2]
     assert "is free" in start_panel.check_name(workbench, "en", " first ", NAME, False, "lora", "")[2]
     assert start_panel.check_name(workbench, "en", None, None, False, None, None)[0]["variant"] == "secondary"
 
@@ -316,7 +315,7 @@ def test_the_name_is_checked_among_what_the_run_makes(
     """A model may have an adapter's name; what is trained further from an adapter is one."""
     for other in ("lora", "full"):
         said = start_panel.check_name(workbench, "en", f"taken by {other}", NAME, False, method, start_from)[2]
-        assert ("D42" in said) == (other == taken)
+        assert ("M25" in said) == (other == taken)
     assert folder in start_panel.check_name(workbench, "en", "", NAME, False, method, start_from)[2]
 
 

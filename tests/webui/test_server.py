@@ -243,7 +243,7 @@ def test_a_click_on_nothing_does_nothing(server: Server, event: Any) -> None:
 
 def test_half_characters_and_huge_numbers_do_not_end_the_stream(server: Server) -> None:
     for value in ("\ud800", 2**80, ["\ud800"], {"\ud800": 2**80}):
-        told = server.call(server.functions["apply_adapter"], ["en", value])
+        told = server.call(server.functions["apply_adapter"], ["en", value, 1.0])
         assert told["log"]
         assert not told["success"]
 
@@ -254,7 +254,7 @@ def test_half_characters_and_huge_numbers_do_not_end_the_stream(server: Server) 
         ("load_model", [], ["auto"]),
         ("start_gguf", [], []),
         ("start_download", ["huggingface"], [None]),
-        ("apply_adapter", [], []),
+        ("apply_adapter", [], [1.0]),
         ("show_details", [], []),
         ("delete_adapter", [], []),
         ("rename_adapter", [], ["y"]),

@@ -13,7 +13,7 @@ import pytest
 
 from core.data.statistics import TokenTable
 from core.i18n import LANGUAGES, Language, text
-from webui.plotting import WORDS
+from core.plotting import WORDS
 from webui.statistics_views import MAXIMUM, REST, TRAINED, figure, role_figure, summary
 
 HOSTILE = "<img src=x onerror=alert(1)>.jsonl"
@@ -112,7 +112,7 @@ def test_a_figure_names_nothing_that_would_be_fetched_and_lets_the_page_shine_th
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize(("colour", "least"), [(TRAINED, 3.0), (REST, 2.5), (MAXIMUM, 3.0), (WORDS, 3.4)])
 def test_colours_are_seen_on_a_light_and_a_dark_page(colour: str, least: float, page: str) -> None:
-    """Contrast as WCAG 2 has it; `statistics.css` gives words the theme's own colour, `WORDS` is what they fall to."""
+    """Contrast as WCAG 2 has it; `markup.css` gives words the theme's own colour, `WORDS` is what they fall to."""
     lighter, darker = sorted((luminance(colour), luminance(page)), reverse=True)
     assert (lighter + 0.05) / (darker + 0.05) >= least
 

@@ -24,6 +24,7 @@ from core.training.progress import Sample, Snapshot, Status
 from core.training.spec import RunSpec
 from core.workbench import ModelStatus
 from webui import model_views, plan_views, run_views, views
+from webui.views import gigabytes
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 PLAN = Plan(
@@ -144,6 +145,14 @@ def test_sizes_are_short(amount: float, shown: str) -> None:
     assert views.size(amount) == shown
 
 
+@pytest.mark.parametrize(
+    ("amount_gb", "shown"),
+    [(0.0, "0 MB"), (0.0001, "< 1 MB"), (0.0042, "4 MB"), (0.05, "50 MB"), (0.1, "0.10 GB"), (12.34, "12.3 GB")],
+)
+def test_no_part_of_memory_seems_to_be_nothing(amount_gb: float, shown: str) -> None:
+    assert gigabytes(amount_gb) == shown
+
+
 @pytest.mark.parametrize(("seconds", "shown"), [(None, "–"), (0.2, "0 s"), (61, "1 min 1 s"), (7265, "2 h 1 min")])
 def test_durations_have_two_units_at_most(seconds: float | None, shown: str) -> None:
     assert views.duration(seconds, "en") == shown
@@ -177,7 +186,7 @@ def test_the_loaded_model_is_marked_and_dangers_are_named_in_the_table() -> None
 
 def test_a_broken_adapter_shows_its_problem_instead_of_a_method() -> None:
     table = model_views.adapters_table(
-        [adapter(), adapter(name="b", problems=(Problem("D42_name_empty"),))], ["a"], "en"
+        [adapter(), adapter(name="b", problems=(Problem("D42_name_empty"),))], {"a": 1.0}, "en"
     )
     assert table["data"][0] == ["a", "✓ applied", "tiny", "LoRA", "16", "rows.jsonl", "2026-01-02 03:04", "1.235", "–"]
     assert table["data"][1][1] == "–"
@@ -269,7 +278,7 @@ def test_models_adapters_and_refusals_can_be_drawn_in_both_languages(lang: Langu
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_what_an_adapter_cannot_do_is_said_before_it_is_applied(lang: Language) -> None:
     prompt = adapter(method="prompt", rank=None, virtual_tokens=8, limits=("alone", "not_mergeable"))
-    (row,) = model_views.adapters_table([prompt], [], lang)["data"]
+    (row,) = model_views.adapters_table([prompt], {}, lang)["data"]
     assert row[3] == f"{text('methods.prompt.name', lang)} · {text('model_tab.adapters.alone', lang)}"
     assert row[4] == text("model_tab.adapters.virtual_tokens", lang, count=8)
     shown = model_views.adapter_details(prompt, lang)

@@ -46,7 +46,7 @@ def served_logits(loaded: Any, adapter: Path | None, ids: list[int]) -> Any:
     trees = ServingTrees(loaded)
     (route,) = trees.routes([trees.apply("it", adapter) if adapter else None])
     seen: list[Any] = []
-    hook = route.tree.get_output_embeddings().register_forward_hook(lambda module, args, out: seen.append(out[0, -1]))
+    hook = route.tree.get_output_embeddings().register_forward_hook(lambda module, args, out: seen.extend(out[0, -1:]))
     try:
         request = GenerationRequest(ids, SamplingSettings(do_sample=False, max_new_tokens=1), route.adapters[0])
         next(decode(route.tree, loaded.eos_ids, loaded.pad_id, [request], prefix=route.prefix))

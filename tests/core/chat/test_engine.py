@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from core.chat import engine as engine_module
 from core.chat.context import fit_prompt
 from core.chat.engine import MAX_ROWS, MAX_WAITING, ChatRequest, Engine
 from core.chat.streams import MIN_INTERVAL_S, Reply, Stream
 from core.data.rendering import render_prompt
 from core.errors import WorkbenchError
+from core.models.generation import Decoding
 from core.models.loader import LoadedModel
+from core.models.row_batch import Batch
 from core.settings import SamplingSettings
 from tests.core.adapters.building import save_random_adapter_of
 
@@ -35,14 +36,14 @@ def ask(text: str = "Who are you?", sampling: SamplingSettings = GREEDY, **optio
 def slow_steps(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Decoding that takes one step each time the test lets it: `slow_steps(n)` allows n more."""
     permits = threading.Semaphore(0)
-    original = engine_module.decode
+    original = Decoding.step
 
-    def held(*args: Any) -> Iterator[Any]:
-        for tokens in original(*args):
-            assert permits.acquire(timeout=TIMEOUT_S)
-            yield tokens
+    def held(*args: Any) -> Any:
+        tokens = original(*args)
+        assert permits.acquire(timeout=TIMEOUT_S)
+        return tokens
 
-    monkeypatch.setattr(engine_module, "decode", held)
+    monkeypatch.setattr(Decoding, "step", held)
     return permits.release
 
 
@@ -95,25 +96,120 @@ def test_base_and_adapters_side_by_side_answer_as_each_alone(engine: Engine, ada
 
 
 def test_groups_that_wait_together_are_answered_in_one_batch(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch, slow_steps: Callable[[int], None]
+    engine: Engine, rows_of_steps: list[int], slow_steps: Callable[[int], None]
 ) -> None:
-    sizes: list[int] = []
-    started = threading.Event()
-    held = engine_module.decode
-
-    def counted(tree: Any, eos_ids: Any, pad_id: int, requests: Any, *options: Any) -> Any:
-        sizes.append(len(requests))
-        started.set()
-        return held(tree, eos_ids, pad_id, requests, *options)
-
-    monkeypatch.setattr(engine_module, "decode", counted)
+    """One that comes while another is answered joins it at the next step; whatever adapters they use."""
     first = engine.submit([ask()])
-    assert started.wait(TIMEOUT_S)
+    slow_steps(3)
+    wait_for_tokens(first, 3)
     others = [engine.submit([ask("Hello"), ask("Bye")]) for _ in range(3)]
     slow_steps(1000)
     for stream in (first, *others):
         assert all(reply.finished == "length" for reply in stream.wait())
-    assert sizes == [1, 6]
+    assert rows_of_steps[:3] == [1] * 3
+    assert set(rows_of_steps[4:12]) == {7}
+    assert len(rows_of_steps) <= 17
+
+
+@pytest.fixture
+def rows_of_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows each forward that made tokens read."""
+    rows: list[int] = []
+    original = Batch.next
+
+    def counted(self: Batch, tree: Any) -> Any:
+        rows.append(len(self.rows))
+        return original(self, tree)
+
+    monkeypatch.setattr(Batch, "next", counted)
+    return rows
+
+
+def test_rows_that_join_later_answer_as_alone_whatever_their_length_and_adapter(
+    engine: Engine, adapters: dict[str, Path], rows_of_steps: list[int], slow_steps: Callable[[int], None]
+) -> None:
+    for name in ("a", "b", "c"):
+        engine.apply(name, adapters[name])
+    asked = [
+        ask("Hello", GREEDY),
+        ask("Who are you, and what does the tiny model say of it?", GREEDY, adapter="a"),
+        ask("Bye", SAMPLED, adapter="b"),
+        ask("Hello " * 40, GREEDY, adapter="c"),
+        ask("Who?", SAMPLED),
+    ]
+    slow_steps(10**6)
+    alone = [engine.submit([request]).wait()[0].text for request in asked]
+    engine._kept.clear()
+    assert set(rows_of_steps) == {1}
+    rows_of_steps.clear()
+    begun = threading.Event()
+    streams: list[Stream] = []
+
+    def later() -> None:  # at the engine's own steps, so that each meets the others in the middle of their answers
+        for request in asked[1:]:
+            wait_for_tokens(streams[-1], 3)
+            streams.append(engine.submit([request]))
+        begun.set()
+
+    streams.append(engine.submit([asked[0]]))
+    later()
+    assert begun.is_set()
+    assert [stream.wait()[0].text for stream in streams] == alone
+    assert max(rows_of_steps) > 1
+
+
+def test_a_long_prompt_is_read_in_pieces_between_the_steps_of_others(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = ask("Hello " * 60)
+    whole = engine.submit([long]).wait()[0]
+    engine._kept.clear()
+    monkeypatch.setattr("core.models.generation.READ_AT_ONCE", 16)
+    other = engine.submit([ask("Bye", ENDLESS)])
+    wait_for_tokens(other, 2)
+    before = other.replies[0].tokens
+    stream = engine.submit([long])
+    wait_for_tokens(stream, 1)
+    assert other.replies[0].tokens - before >= whole.prompt_tokens // 16
+    assert stream.wait()[0].text == whole.text
+    other.cancel()
+
+
+def test_a_text_is_continued_as_it_is(engine: Engine, loaded: LoadedModel) -> None:
+    text = "<|im_start|>user\nHello, who"
+    request = ChatRequest((), GREEDY.model_copy(update={"repetition_penalty": 1.0}), raw_prompt=text)
+    reply = engine.submit([request]).wait()[0]
+    ids = loaded.tokenizer(text, return_tensors="pt")["input_ids"]
+    output = loaded.model.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=12, eos_token_id=None
+    )
+    assert reply.prompt_tokens == ids.shape[1]
+    assert reply.text == loaded.tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True)
+    for refused in ("", "Hello " * 600):
+        with pytest.raises(WorkbenchError, match="H11"):
+            engine.submit([ChatRequest((), GREEDY, raw_prompt=refused)])
+
+
+def test_probabilities_come_with_the_bytes_of_their_tokens(engine: Engine, adapters: dict[str, Path]) -> None:
+    engine.apply("a", adapters["a"])
+    plain, chosen_alone, adapted, without = engine.submit(
+        [ask(logprobs=3), ask(sampling=SAMPLED, logprobs=0), ask(logprobs=3, adapter="a"), ask()]
+    ).wait()
+    assert without.logprobs == () and plain.text == without.text
+    assert [len(each.top) for each in chosen_alone.logprobs] == [0] * chosen_alone.tokens
+    assert len(plain.logprobs) == plain.tokens == 12
+    for reply in (plain, adapted):
+        spelled = b"".join(each.token_bytes for each in reply.logprobs).decode(errors="ignore")
+        assert reply.text.replace("\ufffd", "") in spelled
+        for each in reply.logprobs:
+            assert each.logprob <= each.top[0][2] < 0 and len(each.top) == 3
+            assert each.token == each.token_bytes.decode(errors="replace")
+    assert plain.logprobs != adapted.logprobs
+    for wrong in (21, -1):
+        with pytest.raises(WorkbenchError, match="H11"):
+            engine.submit([ask(logprobs=wrong)])
+    with pytest.raises(WorkbenchError, match="H11"):
+        engine.submit([ask(logprobs=1, sampling=GREEDY.model_copy(update={"num_beams": 2}))])
 
 
 def test_a_group_that_comes_later_need_not_wait_for_a_long_answer(
@@ -243,7 +339,7 @@ def test_switching_between_applied_adapters_takes_no_time(engine: Engine, adapte
         engine.apply(name, adapters[name])
     one = GREEDY.model_copy(update={"max_new_tokens": 1})
     waits = [engine.submit([ask(sampling=one, adapter="ab"[i % 2])]).wait()[0].first_token_s for i in range(6)]
-    assert min(wait for wait in waits[1:] if wait is not None) < 0.05
+    assert min(wait for wait in waits[1:] if wait is not None) < 0.25, "on a quiet machine it takes 3 ms"
 
 
 @pytest.mark.parametrize("beams", [1, 2])
@@ -267,12 +363,11 @@ def test_a_refused_adapter_raises_in_the_caller_and_the_engine_lives_on(engine: 
 def test_an_error_while_decoding_reaches_the_reader_and_the_engine_lives_on(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*args: Any) -> Iterator[Any]:
+    def broken(*args: Any) -> Any:
         raise RuntimeError("device lost")
-        yield
 
     with monkeypatch.context() as patched:
-        patched.setattr(engine_module, "decode", broken)
+        patched.setattr(Batch, "next", broken)
         states: list[list[Reply]] = []
         with pytest.raises(RuntimeError, match="device lost"):
             for replies in engine.submit([ask(), ask("Hello")]):
@@ -281,14 +376,38 @@ def test_an_error_while_decoding_reaches_the_reader_and_the_engine_lives_on(
     assert engine.submit([ask()]).wait()[0].finished == "length"
 
 
-def test_running_out_of_memory_is_said_in_words(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*args: Any) -> Iterator[Any]:
-        raise torch.OutOfMemoryError
-        yield
+@pytest.mark.parametrize("place", ["begin", "read", "joined", "next"])
+def test_running_out_of_memory_is_said_in_words(engine: Engine, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """Whose forward it was is told; the others go on, and what was remembered is given back."""
+    before = engine.submit([ask()]).wait()[0].text
+    assert engine._kept.size_bytes > 0
+    running = engine.submit([ask("Bye", ENDLESS)])
+    wait_for_tokens(running, 1)
+    original = getattr(Batch, place)
+    rows_of = {
+        "begin": lambda tree, rows, *others: rows,
+        "read": lambda batch, *others: batch.rows,
+        "joined": lambda batches: [row for batch in batches for row in batch.rows],
+        "next": lambda batch, *others: batch.rows,
+    }[place]
 
-    monkeypatch.setattr(engine_module, "decode", full)
+    def full(*args: Any) -> Any:
+        if any(row.request.sampling.seed == 99 for row in rows_of(*args)):
+            raise torch.OutOfMemoryError
+        return original(*args)
+
+    monkeypatch.setattr(Batch, place, staticmethod(full) if place in ("begin", "joined") else full)
     with pytest.raises(WorkbenchError, match="A20"):
-        engine.submit([ask()]).wait()
+        engine.submit([ask("Something else and longer", SAMPLED.model_copy(update={"seed": 99}))]).wait()
+    assert engine._on_thread(lambda: engine._kept.size_bytes) == 0
+    if place == "next":  # the forward of all of them
+        with pytest.raises(WorkbenchError, match="A20"):
+            running.wait()
+    else:
+        assert running.replies[0].finished is None
+        running.cancel()
+        assert running.wait()[0].finished == "cancelled"
+    assert engine.submit([ask()]).wait()[0].text == before
 
 
 def test_a_full_queue_refuses_and_the_others_are_answered(engine: Engine, slow_steps: Callable[[int], None]) -> None:

@@ -331,7 +331,7 @@ def first_logits(trees: ServingTrees, loaded: LoadedModel, applied: Applied | No
     (route,) = trees.routes([applied])
     seen: list[torch.Tensor] = []
     head = route.tree.get_output_embeddings()
-    hook = head.register_forward_hook(lambda module, args, output: seen.append(output[0, -1]))
+    hook = head.register_forward_hook(lambda module, args, output: seen.extend(output[0, -1:]))
     try:
         request = GenerationRequest(IDS, GREEDY, route.adapters[0])
         next(decode(route.tree, loaded.eos_ids, loaded.pad_id, [request], prefix=route.prefix))
@@ -432,3 +432,29 @@ def test_on_a_narrow_base_a_type_answers_as_in_plain_peft_or_is_refused_before(
     found = first_logits(trees, narrow, applied)
     if (narrow.precision.precision, kind) != ("int8", "ADALORA"):  # there plain peft mixes number formats and fails
         torch.testing.assert_close(found, plain_logits(narrow, of_all_types[kind], kind), rtol=2e-2, atol=2e-2)
+
+
+NO_STRENGTH = ("LORA/dora", "PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING")
+
+
+@pytest.mark.parametrize("kind", ALL_TYPES)
+def test_strength_goes_from_the_base_exactly_to_what_was_learned_or_is_refused(
+    trees: ServingTrees, loaded: LoadedModel, of_all_types: dict[str, Path], kind: str
+) -> None:
+    base = first_logits(trees, loaded, None)
+    if kind in NO_STRENGTH:
+        with pytest.raises(WorkbenchError) as caught:
+            trees.apply("it", of_all_types[kind], 0.5)
+        assert caught.value.key == "M18_no_strength" and caught.value.describe("zh")
+        assert trees.applied == ()
+        return
+    found = {}
+    for strength in (0.0, 0.5, 1.0, 2.0):
+        applied = trees.apply("it", of_all_types[kind], strength)
+        assert applied.strength == strength
+        found[strength] = first_logits(trees, loaded, applied)
+    assert found[0.0].equal(base)
+    torch.testing.assert_close(found[1.0], plain_logits(loaded, of_all_types[kind], kind), rtol=1e-5, atol=1e-5)
+    distances = [float((logits_ - base).abs().max()) for logits_ in found.values()]
+    assert len(set(distances)) == 4 and distances[1] < distances[2]
+    assert len(trees.applied) == 1

@@ -15,6 +15,7 @@ from typing import Any
 from core.training.checkpoints import list_checkpoints, read_manifest
 from core.training.progress import Snapshot, Status
 from core.training.runner import Runner
+from core.training.snapshots import saved_adapters
 from core.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -80,7 +81,8 @@ class Victims:
         """What can be seen is whole: every checkpoint by its manifest, every adapter by its three files."""
         for checkpoint in list_checkpoints(self.place.runs / run_id / "checkpoints"):
             assert read_manifest(checkpoint), checkpoint
-        for adapter in self.place.adapters.iterdir():
+        snapshots = saved_adapters(self.place.runs / run_id).values()
+        for adapter in (*self.place.adapters.iterdir(), *snapshots):
             if not adapter.name.startswith("."):
                 files = {file.name for file in adapter.iterdir()}
                 assert files >= {"adapter_config.json", "adapter_model.safetensors", "workbench.json"}
@@ -94,15 +96,23 @@ def same(place: Workspace, resumed: Snapshot, whole: Snapshot) -> bool:
     assert [(each.step, each.answer) for each in resumed.samples] == [
         (each.step, each.answer) for each in whole.samples
     ]
+    assert snapshots_of(place, resumed) == snapshots_of(place, whole)
     return weights_hash(place, resumed) == weights_hash(place, whole)
+
+
+def snapshots_of(place: Workspace, ended: Snapshot) -> dict[int, str]:
+    """The adapters that a run has on disk, by their step, as hashes of their weights."""
+    return {step: hash_of(folder) for step, folder in saved_adapters(place.runs / ended.run_id).items()}
 
 
 def weights_hash(place: Workspace, ended: Snapshot) -> str:
     """What identifies the weights that a run made, be they an adapter or a whole model."""
-    name, hashed = str(ended.adapter), hashlib.sha256()
-    for file in sorted(
-        (place.models / name if ended.makes == "model" else place.adapters / name).glob("*.safetensors")
-    ):
+    return hash_of(place.results(ended.makes) / str(ended.adapter))
+
+
+def hash_of(folder: Path) -> str:
+    hashed = hashlib.sha256()
+    for file in sorted(folder.glob("*.safetensors")):
         hashed.update(file.read_bytes())
     return hashed.hexdigest()
 

@@ -17,7 +17,6 @@ from core.training.checkpoints import (
     list_checkpoints,
     read_manifest,
     rng_state,
-    rotate,
     write_checkpoint,
 )
 from tests.core.training.conftest import Outcome, spec_of
@@ -82,14 +81,13 @@ def test_a_save_that_fails_leaves_nothing_behind(folder: Path) -> None:
     assert sorted(entry.name for entry in folder.iterdir()) == before
 
 
-def test_the_newest_two_and_the_named_ones_stay(tmp_path: Path) -> None:
-    for step in range(1, 7):
+def test_only_whole_folders_of_steps_are_checkpoints(tmp_path: Path) -> None:
+    for step in (6, 2, 5):
         made = tmp_path / f"step-{step:06d}"
         made.mkdir()
         (made / "manifest.json").write_text("{}")
     for other in ("damaged-step-000009", "step-9 copy", ".step-000009.tmp"):
         (tmp_path / other).mkdir()
-    rotate(tmp_path, keep_steps={2})
     assert list_checkpoints(tmp_path) == [Checkpoint(step, tmp_path / f"step-{step:06d}") for step in (2, 5, 6)]
     assert latest_checkpoint(tmp_path) is None  # manifests that name no file are no proof
     assert list_checkpoints(tmp_path / "none") == []

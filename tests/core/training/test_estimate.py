@@ -48,5 +48,9 @@ def test_the_disk_holds_several_checkpoints_and_the_result() -> None:
     adapter = disk_estimate(SMALL, "adamw")
     assert (adapter.checkpoint_gb, adapter.result_gb) == (pytest.approx(0.08), pytest.approx(0.02))
     assert adapter.total_gb == pytest.approx(0.34) and adapter.least_gb == pytest.approx(0.1)
-    model = disk_estimate(SMALL, "sgd", model_bytes=270_000_000)
+    with_snapshots = disk_estimate(SMALL, "adamw", snapshots=5)
+    assert (with_snapshots.snapshots_gb, with_snapshots.total_gb) == (pytest.approx(0.1), pytest.approx(0.44))
+    assert with_snapshots.least_gb == adapter.least_gb
+    model = disk_estimate(SMALL, "sgd", model_bytes=270_000_000, snapshots=5)
+    assert model.snapshots_gb == 0
     assert (model.checkpoint_gb, model.result_gb) == (pytest.approx(0.02), pytest.approx(0.27))

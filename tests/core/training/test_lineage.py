@@ -12,12 +12,14 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from core.adapters.card import Ancestor, read_card, write_card
+from core.adapters.tensor_file import weights_sha256
 from core.data.library import DataLibrary
 from core.errors import WorkbenchError
 from core.settings import MethodSettings
 from core.training.desk import RunDesk
 from core.training.events import StepDone
-from core.training.lineage import ancestors, method_settings, starting_problems, weights_sha256
+from core.training.learner import make_learner
+from core.training.lineage import ancestors, method_settings, starting_problems
 from core.training.preparation import Planner
 from core.training.progress import Snapshot, Status
 from core.training.runner import Runner
@@ -184,6 +186,29 @@ def test_a_card_that_names_another_method_than_the_files_is_not_believed(place: 
     write_card(folder, card.model_copy(update={"settings": MethodSettings()}))
     with pytest.raises(WorkbenchError, match="A22"):
         method_settings(folder)
+
+
+@pytest.mark.parametrize(
+    ("type_", "settings"),
+    [
+        ("LOHA", {"method": "loha", "rank": 3}),
+        ("LOKR", {"method": "lokr", "target_modules": ("q_proj",)}),
+        ("IA3", {"method": "ia3", "target_modules": ("q_proj",)}),
+        ("PROMPT_TUNING", {"method": "prompt", "virtual_tokens": 3}),
+        ("TRAINED_WEIGHTS", {"method": "freeze", "trained_layers": 2}),
+    ],
+)
+def test_a_card_that_contradicts_the_tensors_is_refused_in_words(
+    place: Workspace, tiny_model: Any, loaded: Any, type_: str, settings: dict[str, Any]
+) -> None:
+    folder = save_random_adapter_of(tiny_model, type_, place.adapters / "poet")
+    card = read_card(folder)
+    assert card
+    write_card(folder, card.model_copy(update={"settings": MethodSettings.checked(settings)}))
+    with pytest.raises(WorkbenchError) as caught:
+        make_learner(method_settings(folder), loaded, seed=1, start_from=folder)
+    assert caught.value.key == "A22_start_contradicts_card"
+    assert "poet" in caught.value.describe("zh")
 
 
 def test_an_adapter_without_weights_is_refused(poet: Workspace) -> None:

@@ -163,8 +163,12 @@ def test_a_length_over_the_models_limit_is_refused_with_the_limit() -> None:
         row_limit(spec_with(max_length=9000), [100], SMALL, ROOMY)
 
 
-def test_a_share_that_rounds_to_no_row_is_warned_of() -> None:
-    assert [warning.code for warning in planned(5, validation_share=0.05).warnings] == ["D34"]
+@pytest.mark.parametrize(("count", "asked"), [(5, {"validation_share": 0.05}), (1, {"validation_rows": 3})])
+def test_rows_for_validation_that_come_to_none_are_warned_of(count: int, asked: dict[str, Any]) -> None:
+    (warning,) = [each for each in planned(count, **asked).warnings if each.code == "D34"]
+    assert [warning.place.field] == [*asked]
+    for lang in LANGUAGES:
+        assert str(*asked.values()) in warning.describe(lang).why and "None" not in str(warning.describe(lang))
 
 
 def test_warm_up_never_takes_the_whole_run() -> None:

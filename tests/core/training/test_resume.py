@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from accelerate import Accelerator
 
 from core.adapters.card import read_card
 from core.errors import WorkbenchError
@@ -22,6 +24,7 @@ from core.training.events import EvalDone, Event, Logged, Resumed, SampleDone, S
 from core.training.progress import Snapshot, Status
 from core.training.runner import Runner
 from core.training.spec import RunSpec, read_spec, write_spec
+from core.training.trainer import AdapterTrainer
 from core.workspace import Workspace
 from tests.core.training.conftest import adapter_hash, spec_of, write_rows
 
@@ -115,6 +118,37 @@ def test_a_stopped_run_goes_on_to_the_adapter_it_would_have_made(
     assert elapsed == sorted(elapsed), "time goes on from where it was"
     card, expected = read_card(place.adapters / name), read_card(place.adapters / "whole")
     assert card and expected and card.metrics == expected.metrics and card.run_id == run_id
+
+
+@pytest.fixture
+def loss_scaling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """fp16's loss scaling, on a CPU: it overflows at the first step, is halved, and grows back after two good ones."""
+    prepared = AdapterTrainer.create_accelerator_and_postprocess
+
+    def with_scaler(trainer: Any) -> None:
+        prepared(trainer)
+        trainer.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**126, growth_interval=2)
+
+    def unscale(accelerator: Any, optimizer: Any = None) -> None:
+        for each in accelerator._optimizers:
+            accelerator.scaler.unscale_(each.optimizer)
+
+    monkeypatch.setattr(AdapterTrainer, "create_accelerator_and_postprocess", with_scaler)
+    monkeypatch.setattr(Accelerator, "unscale_gradients", unscale)
+
+
+def test_the_scale_of_fp16_goes_on_from_where_it_was(
+    loss_scaling: None, runner: Runner, place: Workspace, loaded: Any, whole: Snapshot
+) -> None:
+    run_id = runner.start(eight_steps("scaled-whole"), loaded)
+    assert runner.wait(WAIT_S)
+    assert runner.snapshot(run_id).losses != whole.losses, "the steps that overflowed were skipped"
+    scale = torch.load(list_checkpoints(place.runs / run_id / "checkpoints")[-1].folder / "scaler.pt")
+    stopped = run_to(runner, loaded, eight_steps("scaled-stopped"), StepDone, 2)
+    end = resumed(runner, loaded, stopped)
+    assert end.losses == runner.snapshot(run_id).losses
+    assert adapter_hash(place, "scaled-stopped") == adapter_hash(place, "scaled-whole")
+    assert torch.load(list_checkpoints(place.runs / stopped / "checkpoints")[-1].folder / "scaler.pt") == scale
 
 
 def test_a_run_stopped_at_once_after_resuming_keeps_what_it_had(runner: Runner, place: Workspace, loaded: Any) -> None:

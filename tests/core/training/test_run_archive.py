@@ -19,6 +19,7 @@ from core.training.progress import Snapshot
 from core.training.run_archive import write_archive
 from core.training.runner import Runner
 from core.workspace import Workspace
+from core.zip_output import EARLIEST
 from tests.core.training.conftest import spec_of
 
 WAIT_S = 60.0
@@ -42,7 +43,7 @@ def test_a_run_is_whole_in_its_archive_which_is_the_same_each_time(
     assert file.name == f"colors-{ended.run_id}.zip"
     assert write_archive(place, ended, tmp_path).read_bytes() == file.read_bytes()
     with zipfile.ZipFile(file) as archive:
-        assert {entry.date_time for entry in archive.infolist()} == {run_archive.EARLIEST}
+        assert {entry.date_time for entry in archive.infolist()} == {EARLIEST}
         content = {name: archive.read(name) for name in archive.namelist()}
     assert list(content) == [
         *("spec.yaml", "events.jsonl", "log.txt", "training.csv", "validation.csv", "samples.jsonl"),
@@ -96,7 +97,7 @@ def test_where_nothing_can_be_written_nothing_is_left(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(run_archive, "_entry", full)
+    monkeypatch.setattr(run_archive, "entry", full)
     with pytest.raises(WorkbenchError, match="A14"):
         write_archive(place, runner.snapshot(run_id), tmp_path)
     assert not list(tmp_path.glob("tmp*"))

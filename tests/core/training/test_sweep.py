@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -103,3 +104,31 @@ def test_what_makes_no_sweep_is_refused(values: dict[str, list[Any]], code: str)
 def test_what_can_be_swept_has_a_name() -> None:
     assert {"training.learning_rate", "method.rank", "method.method", "training.packing"} <= sweepable().keys()
     assert not {"method.target_modules", "method.layers", "training.trackers"} & sweepable().keys()
+
+
+@pytest.mark.parametrize(
+    ("method", "values", "unused"),
+    [
+        ("ia3", {"method.rank": [4, 8]}, [("method.rank", "ia3")]),
+        ("lora", {"method.virtual_tokens": [8, 16], "method.rank": [4]}, [("method.virtual_tokens", "lora")]),
+        (
+            "lora",
+            {"method.method": ["lora", "prompt", "full"], "method.rank": [4, 8]},
+            [("method.rank", "prompt"), ("method.rank", "full")],
+        ),
+        ("lora", {"method.rank": [4, 8], "training.learning_rate": [1e-4]}, []),
+        ("ia3", {"method.method": ["lora", "dora"], "method.rank": [4, 8]}, []),
+    ],
+)
+def test_a_setting_that_the_method_does_not_use_is_not_swept(
+    method: str, values: dict[str, Any], unused: list[Any]
+) -> None:
+    spec = spec_of(method={"method": method})
+    if not unused:
+        assert len(swept(spec, values)) == math.prod(map(len, values.values()))
+        return
+    with pytest.raises(WorkbenchError) as caught:
+        swept(spec, values)
+    said = [(problem.values["field"], problem.values["method"]) for problem in caught.value.problems]
+    assert (caught.value.key, said) == ("H01_swept_unused", unused)
+    assert "None" not in caught.value.describe("zh")

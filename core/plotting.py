@@ -1,7 +1,7 @@
-"""How every figure of the page looks: fonts, colours, grid, legend. Pure; what is drawn is said by those who draw.
+"""How every figure looks, on the page and in a report: fonts, colours, grid, legend. Pure; those who draw say what.
 
 Colours can be told apart on a light and on a dark page and by people with any colour vision; the text's own colour is
-given by `statistics.css`, where there is one for each theme.
+given by `markup.css`, where there is one for each theme.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ SLATE = "#94a3b8"
 VIOLET = "#8b5cf6"
 WORDS = "#808b9b"
 GRID = "rgba(128, 139, 155, 0.3)"
+# Okabe and Ito's colours that both a light and a dark page carry, for things beside each other.
+SERIES_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
 FONTS = 'system-ui, "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", sans-serif'
 FONT_SIZE = 13
 

@@ -1,0 +1,217 @@
+"""Many prompts at once: one's own list or rows of a data set, answered by everyone who is chosen above, as a table.
+
+The set belongs to the server (`Desk.prompt_set`), so a reload loses nothing: a timer that only goes while a set does
+asks how far it is. Who answers and how is the Chat tab's form.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import gradio as gr
+
+from core.chat.prompt_sets import Prompt, PromptSet, dataset_prompts, own_prompts, set_csv, set_jsonl
+from core.errors import refusal
+from core.i18n import Language, text
+from core.workbench import Workbench
+from core.workspace import now
+from webui import chat_columns, chat_flow, prompt_set_views
+from webui.chat_desk import Desk
+from webui.chat_flow import Scene, checked_text
+from webui.chat_handlers import SCENE_SIZE
+from webui.incoming import whole_number
+from webui.preview_panel import CLICKS_JS
+from webui.prompt_set_views import PAGE_ROWS
+from webui.sampling_form import sampling_of
+from webui.wiring import RAW, Wiring
+
+TICK_S = 1.5
+USUAL_ROWS = 20
+OWN, HELD_OUT, ALL = "own", "held_out", "all"
+ASKED = 4  # values that say what is asked, before those of the form
+MAX_SEED = 2**31
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a page has drawn last, and which page of the table it looks at, from 1."""
+
+    page: int = 1
+    drawn: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class PromptSetPanel:
+    """The components."""
+
+    part: gr.Accordion
+    source: gr.Radio
+    prompts: gr.Textbox
+    dataset: gr.Dropdown
+    rows: gr.Number
+    chosen: gr.Row
+    start: gr.Button
+    cancel: gr.Button
+    csv: gr.Button
+    jsonl: gr.Button
+    status: gr.HTML
+    table: gr.HTML
+    timer: gr.Timer
+    seen: gr.State
+
+    @property
+    def shown(self) -> list[Any]:
+        """What `draw` fills."""
+        return [self.status, self.table, self.start, self.cancel, self.csv, self.jsonl, self.timer, self.seen]
+
+
+def build(wiring: Wiring) -> None:
+    with wiring.say(gr.Accordion(open=False, elem_id="prompt-set-part"), label="prompt_set.title") as part:
+        wiring.say(gr.Markdown(elem_classes="compare-words"), value="prompt_set.words")
+        source = wiring.say_with(gr.Radio(value=OWN, elem_id="prompt-set-source"), _source_words)
+        prompts = gr.Textbox(elem_id="prompt-set-prompts", lines=4, max_lines=12)
+        wiring.say(prompts, label="prompt_set.prompts", placeholder="prompt_set.prompts_example")
+        with gr.Row(visible=False, elem_id="prompt-set-rows-of") as chosen:
+            dataset = wiring.say(gr.Dropdown([], elem_id="prompt-set-dataset"), label="prompt_set.dataset")
+            rows = gr.Number(USUAL_ROWS, precision=0, minimum=1, elem_id="prompt-set-count")
+            wiring.say(rows, label="prompt_set.rows")
+        with gr.Row(elem_classes="compare-buttons"):
+            start = _button(wiring, "start", variant="primary")
+            cancel = _button(wiring, "cancel", variant="stop", visible=False)
+            csv, jsonl = _button(wiring, "csv", visible=False), _button(wiring, "jsonl", visible=False)
+        status = gr.HTML(elem_id="prompt-set-status", padding=False)
+        table = gr.HTML(elem_id="prompt-set-table", padding=False, js_on_load=CLICKS_JS)
+    timer, seen = gr.Timer(TICK_S, active=False), gr.State(Seen())
+    wiring.shared["prompt-set-panel"] = PromptSetPanel(
+        part, source, prompts, dataset, rows, chosen, start, cancel, csv, jsonl, status, table, timer, seen
+    )
+
+
+def _button(wiring: Wiring, name: str, **options: Any) -> gr.Button:
+    button = gr.Button(elem_id=f"prompt-set-{name}", size="sm", min_width=110, **options)
+    return wiring.say(button, value=f"prompt_set.{name}")
+
+
+def _source_words(lang: Language) -> dict[str, Any]:
+    choices = [(text(f"prompt_set.source.{name}", lang), name) for name in (OWN, HELD_OUT, ALL)]
+    return {"label": text("prompt_set.source.label", lang), "choices": choices}
+
+
+def connect(wiring: Wiring, form: list[Any], save_js: str) -> None:
+    """`form` is what the handlers of answers take, the desk first; `save_js` hands a file to the person."""
+    panel: PromptSetPanel = wiring.shared["prompt-set-panel"]
+    desk = wiring.shared["chat-desk"]
+    seen = [desk, panel.seen]
+    wiring.on(panel.part.expand, opened, [*seen, panel.dataset], [panel.dataset, *panel.shown], **RAW)
+    wiring.on(panel.source.input, choose_source, [panel.source], [panel.prompts, panel.chosen], **RAW)
+    wiring.on(wiring.language.input, draw_anew, seen, panel.shown, **RAW)
+    wiring.on(panel.timer.tick, draw, seen, panel.shown, trigger_mode="once", **RAW)
+    asked = [panel.source, panel.prompts, panel.dataset, panel.rows]
+    wiring.on(panel.start.click, start, [*form[:1], *asked, *form[1:]], panel.shown, **RAW)
+    wiring.on(panel.cancel.click, cancel, seen, panel.shown, **RAW)
+    wiring.on(panel.table.click, turn, seen, panel.shown, **RAW)
+    for button, kind in ((panel.csv, export_csv), (panel.jsonl, export_jsonl)):
+        exported = wiring.on(button.click, kind, [desk], wiring.shared["chat-file"], **RAW)
+        exported.success(None, [wiring.shared["chat-file"]], [], js=save_js, api_visibility="private")
+
+
+def opened(workbench: Workbench, lang: Language, desk: Desk, seen: Seen, dataset: Any) -> list[Any]:
+    """The panel as it was opened: data sets to choose from, and the set there is."""
+    names = [info.name for info in workbench.data.list()]
+    chosen = dataset if dataset in names else next(iter(names), None)
+    return [gr.update(choices=names, value=chosen), *draw_anew(workbench, lang, desk, seen)]
+
+
+def choose_source(workbench: Workbench, lang: Language, source: Any) -> list[Any]:
+    return [gr.update(visible=source == OWN), gr.update(visible=source != OWN)]
+
+
+def start(workbench: Workbench, lang: Language, desk: Desk, *values: Any) -> list[Any]:
+    """Ask everyone who is chosen above; the values are the source, its three fields, then the form of an answer."""
+    asked, form = values[:ASKED], values[ASKED:]
+    scene, _ = chat_flow.settled(workbench, Scene.of(form[:SCENE_SIZE]))
+    prompts = _prompts(workbench, lang, scene, *asked)
+    sampling = sampling_of(form[SCENE_SIZE:])
+    if sampling.seed is None:  # the same for all columns
+        sampling = sampling.model_copy(update={"seed": secrets.randbelow(MAX_SEED)})
+    speakers = [chat_columns.speaker_of(workbench, value) for value in scene.columns]
+    names, adapters = tuple(each.column for each in speakers), tuple(each.adapter for each in speakers)
+    desk.prompt_set.start(PromptSet(prompts, names, adapters, sampling), workbench.chat)
+    return draw_anew(workbench, lang, desk, Seen())
+
+
+def _prompts(workbench: Workbench, lang: Language, scene: Scene, *asked: Any) -> tuple[Prompt, ...]:
+    """What is asked.
+
+    Raises:
+        WorkbenchError: as `own_prompts` and `dataset_prompts`.
+    """
+    source, typed, dataset, rows = asked
+    if source not in (HELD_OUT, ALL):
+        character = chat_flow.character_of(workbench, lang, scene.character)
+        prompt = workbench.system_prompt(scene.typed_prompt, character, None)
+        return own_prompts(checked_text(typed, "prompts"), prompt.sent)
+    name = checked_text(dataset, "dataset")
+    return dataset_prompts(workbench.workspace, workbench.data, name, source, whole_number(rows, 1, USUAL_ROWS))
+
+
+def cancel(workbench: Workbench, lang: Language, desk: Desk, seen: Seen) -> list[Any]:
+    """End the set where it is; what is answered stays."""
+    desk.prompt_set.cancel()
+    return draw_anew(workbench, lang, desk, seen)
+
+
+def turn(workbench: Workbench, lang: Language, event: gr.EventData, desk: Desk, seen: Seen) -> list[Any]:
+    """Another page of the table."""
+    page = getattr(event, "page", None)
+    number = int(page) if isinstance(page, str) and page.isascii() and page.isdecimal() and len(page) < 6 else 1
+    return draw_anew(workbench, lang, desk, Seen(number))
+
+
+def draw_anew(workbench: Workbench, lang: Language, desk: Desk, seen: Seen) -> list[Any]:
+    return draw(workbench, lang, desk, Seen(seen.page))
+
+
+def draw(workbench: Workbench, lang: Language, desk: Desk, seen: Seen) -> list[Any]:
+    """How far the set is, and the open page of its table where that has grown."""
+    status = desk.prompt_set.status()
+    progress = prompt_set_views.progress(status, lang)
+    if status is None:
+        return [progress, "", *_buttons(False, False), gr.Timer(active=False), seen]
+    page = min(max(1, seen.page), prompt_set_views.pages_of(status))
+    rows = desk.prompt_set.rows(PAGE_ROWS * (page - 1), PAGE_ROWS)
+    mark = (lang, page, id(status.asked), tuple(tuple(answer is None for answer in answers) for _, answers in rows))
+    table = gr.skip() if mark == seen.drawn else prompt_set_views.table(status, rows, page, lang)
+    timer = gr.Timer(active=status.running)
+    return [progress, table, *_buttons(status.running, status.done > 0), timer, Seen(page, mark)]
+
+
+def _buttons(running: bool, answered: bool) -> list[Any]:
+    """Start, Cancel, CSV, JSONL."""
+    shown = (not running, running, answered, answered)
+    return [gr.update(visible=each) for each in shown]
+
+
+def export_csv(workbench: Workbench, lang: Language, desk: Desk) -> str:
+    return _file(desk, "csv")
+
+
+def export_jsonl(workbench: Workbench, lang: Language, desk: Desk) -> str:
+    return _file(desk, "jsonl")
+
+
+def _file(desk: Desk, suffix: Literal["csv", "jsonl"]) -> str:
+    """The table as it is now: a file for the browser to keep, as JSON of its name and content.
+
+    Raises:
+        WorkbenchError: H11 where nothing was asked.
+    """
+    status = desk.prompt_set.status()
+    if status is None:
+        raise refusal("H11_no_prompts")
+    rows = desk.prompt_set.rows()
+    content = set_csv(status.asked, rows) if suffix == "csv" else set_jsonl(status.asked, rows)
+    return json.dumps({"name": f"answers-{now()[:10]}.{suffix}", "content": content})
