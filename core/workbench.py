@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from types import TracebackType
@@ -246,8 +246,9 @@ class Workbench(AbstractContextManager["Workbench"]):
 
     def free_result_name(self, wish: str, method: Method) -> str:
         """`wish`, numbered where something of its kind, or a run that will be saved, has the name already."""
-        folder = self.workspace.results(METHODS[method].makes)
-        return free_name(folder, wish, promised=self.runs.promised_names())
+        makes = METHODS[method].makes
+        elsewhere = [info.name for info in self.models()] if makes == "model" else []  # read-only folders have some
+        return free_name(self.workspace.results(makes), wish, promised=[*elsewhere, *self.runs.promised_names()])
 
     def applied(self) -> list[str]:
         """Names of the adapters that chat can use at once."""
@@ -327,11 +328,27 @@ class Workbench(AbstractContextManager["Workbench"]):
             self.serving.remove(name)
 
     def rename_adapter(self, old: str, new: str) -> None:
+        """Give an adapter another name.
+
+        Raises:
+            WorkbenchError: A04 while chat, a run or an export uses it; as `store.rename_adapter`.
+        """
         with self._exclusive:
+            self.exports.refuse_exported(old)
             store.rename_adapter(self.workspace, old, new, self._user_of(old), self.runs.promised_names())
 
-    def delete_adapter(self, name: str) -> None:
+    def delete_adapter(self, name: str, from_chat_too: bool = False) -> None:
+        """Delete an adapter's files; `from_chat_too` takes it off the base model first.
+
+        Raises:
+            WorkbenchError: A04 while a run or an export uses it, or chat where it is not to be taken off; M25 where
+                there is none of that name. Then nothing has changed.
+        """
         with self._exclusive:
+            self.exports.refuse_exported(name)
+            if from_chat_too and self.serving.user_of(name) and not self.runs.user_of_adapter(name):
+                store.find_adapter(self.workspace, name)
+                self.serving.remove(name)
             store.delete_adapter(self.workspace, name, self._user_of(name))
 
     # ---- data ----
@@ -379,6 +396,15 @@ class Workbench(AbstractContextManager["Workbench"]):
         """
         loaded = self.serving.model(spec.base)
         return self._planner.plan(spec, loaded)
+
+    def enqueue(self, spec: Callable[[], RunSpec], started_by: str) -> str:
+        """Queue the run of a spec that is made here and now, so that a name that was free for it still is.
+
+        Raises:
+            WorkbenchError: as `RunDesk.enqueue`; whatever making the spec raises.
+        """
+        with self._exclusive:
+            return self.runs.enqueue([spec()], started_by)[0]
 
     def forecast(self, spec: RunSpec, wait_s: float = 0.0) -> ForecastStatus:
         """What a run of this spec would take; begins to measure it in the background where nobody has.

@@ -146,8 +146,8 @@ def test_base_and_adapter_are_evaluated_and_the_report_is_a_file(
     assert [column["column"] for column in result["columns"]] == ["", "one"]
     assert "<html" in report.read_text("utf-8") and "Grade 0." in report.read_text("utf-8")
     spec = workspace_with_tiny.evaluations / result["id"] / "spec.yaml"
-    status, out, _ = run("evaluate", "--spec", str(spec), "--rows", "2", "--lang", "zh")
-    assert status == 0 and "基础模型\tone" in out and "只有 2 行" in out
+    status, out, _ = run("evaluate", "--spec", str(spec), "--rows", "2", "--lang", "zh", "--field", "pauses: *(\\d)")
+    assert status == 0 and "speed" not in out and "基础模型\tone" in out and "只有 2 行" in out
 
 
 def test_a_data_directory_that_is_in_use_loses_no_run(run: Run, workspace_with_tiny: Workspace) -> None:
@@ -292,6 +292,9 @@ def test_an_adapter_goes_out_and_comes_back_by_its_commands(
     status, out, _ = run("adapters", "export", "judge", "--to", str(tmp_path))
     assert (status, out.strip()) == (0, str(tmp_path / "judge.zip"))
     assert run("adapters", "export", "judge", "--to", str(tmp_path))[1].strip() == str(tmp_path / "judge-2.zip")
+    assert run("adapters", "export", "judge", "--to", str(tmp_path / "new" / "folder"))[0] == 0
+    status, _, err = run("adapters", "export", "judge", "--to", str(tmp_path / "judge.zip"))
+    assert status == 2 and "A14" in err, "a file is in the way"
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith("tmp")] == []
     status, out, _ = run("adapters", "import", str(tmp_path / "judge.zip"), "--name", "back", "--json")
     assert (status, json.loads(out)["info"]["name"]) == (0, "back")

@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 
 from core.api.access import State
+from core.api.models import models
 from core.i18n import Language
 from core.workbench import Workbench
 from webui import api_views
@@ -63,11 +64,10 @@ def connect(wiring: Wiring, after: list[Any]) -> None:
 
 def show_api(workbench: Workbench, lang: Language, origin: str | None, *, state: State) -> list[Any]:
     """The address, the names of models, and examples; of a closed API only why it is."""
-    status = workbench.model_status()
-    fitting = [info.name for info in workbench.adapters() if status and info.base_fingerprint == status.fingerprint]
-    names = [status.name, *fitting] if status else []
+    names = [model["id"] for model in models(workbench)]
     url, base = api_views.base_url(origin), names[0] if names else PLACEHOLDER
-    asked = next((name for name in fitting if status and name in status.applied), base)
+    applied = workbench.applied()
+    asked = next((name for name in names if name in applied), base)
     examples = [
         api_views.curl_example(url, state, asked),
         api_views.python_example(url, state, asked),

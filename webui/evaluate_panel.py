@@ -37,7 +37,8 @@ class EvaluatePanel:
     cancel: gr.Button
     listing: gr.HTML
     deleting: Dialog
-    deleted: gr.State  # the id that the question is about
+    judging: Dialog  # again
+    asked: gr.State  # the id that a question is about
     report: ReportPanel
     timer: gr.Timer
     going_on: gr.State
@@ -58,6 +59,7 @@ def build(wiring: Wiring) -> None:
         wiring.say(cancel, value="evaluate.cancel")
     listing = gr.HTML(elem_id="evaluations", js_on_load=CLICKS_JS)
     deleting = run_actions.build_dialog(wiring, "evaluate.delete_evaluation", {"yes": "stop", "no": "secondary"})
+    judging = run_actions.build_dialog(wiring, "evaluate.judge_again", {"yes": "primary", "no": "secondary"})
     report = evaluation_report_panel.build(wiring)
     wiring.shared["evaluate-panel"] = EvaluatePanel(
         form=form,
@@ -65,7 +67,8 @@ def build(wiring: Wiring) -> None:
         cancel=cancel,
         listing=listing,
         deleting=deleting,
-        deleted=gr.State(""),
+        judging=judging,
+        asked=gr.State(""),
         report=report,
         timer=gr.Timer(TICK_S, active=False),
         going_on=gr.State(""),
@@ -96,14 +99,17 @@ def connect(wiring: Wiring) -> None:
 
 
 def _connect_list(wiring: Wiring, panel: EvaluatePanel) -> None:
-    """The buttons of the list: open, start again, delete, which is asked about first."""
-    clicked = [panel.opened, panel.deleted, panel.deleting.box, panel.deleting.question]
-    wiring.on(panel.listing.click, choose, [], clicked)
+    """The buttons of the list: open, start again, delete; deleting and asking a judge again are asked about first."""
+    dialogs = (panel.deleting, panel.judging)
+    asking = [component for dialog in dialogs for component in (dialog.box, dialog.question)]
+    wiring.on(panel.listing.click, choose, [], [panel.opened, panel.asked, *asking])
     wiring.on(panel.listing.click, again, [panel.opened], panel.watched)
-    yes, _ = panel.deleting.answers
-    wiring.on([each.click for each in panel.deleting.answers], run_actions.hide, [], [panel.deleting.box])
-    gone = wiring.on(yes.click, delete, [panel.deleted, panel.opened], [panel.opened])
+    for dialog in dialogs:
+        wiring.on([each.click for each in dialog.answers], run_actions.hide, [], [dialog.box])
+    (yes, _), (agreed, _) = (dialog.answers for dialog in dialogs)
+    gone = wiring.on(yes.click, delete, [panel.asked, panel.opened], [panel.opened])
     wiring.on(gone.then, listed, [panel.opened], [panel.listing])
+    wiring.on(agreed.click, judge_again, [panel.asked, panel.opened], panel.watched)
 
 
 def _connect_run(wiring: Wiring, panel: EvaluatePanel) -> None:
@@ -112,7 +118,8 @@ def _connect_run(wiring: Wiring, panel: EvaluatePanel) -> None:
     names = ("dataset", "part", "columns", "fields")
     filled = [panel.form.part, *(panel.form.form[name] for name in names)]
     event = wiring.on(live.actions.evaluate.click, from_run, [live.run], filled, **RAW)
-    evaluation_form_panel.connect_description(wiring, panel.form, event.success)
+    withdrawn = evaluation_form_panel.connect_withdrawal(wiring, panel.form, event.success)
+    evaluation_form_panel.connect_description(wiring, panel.form, withdrawn.then)
     event.success(None, js=SHOW_JS, api_visibility="private")
 
 
@@ -191,22 +198,32 @@ def close_report(workbench: Workbench, lang: Language) -> str:
 
 
 def choose(workbench: Workbench, lang: Language, event: gr.EventData) -> list[Any]:
-    """Open the report whose name was clicked, or ask whether one is to be deleted."""
+    """Open the report whose name was clicked, or ask whether one is to be deleted, or judged once more."""
     way, evaluation_id = _clicked(workbench, event)
+    skipped, shown = [gr.skip()] * 2, gr.update(visible=True)
     if way == "open":
-        return [evaluation_id, *[gr.skip()] * 3]
+        return [evaluation_id, *[gr.skip()] * 5]
     if way == "delete":
         question = text("evaluate.delete_evaluation.question", lang, name=_name(workbench, evaluation_id))
-        return [gr.skip(), evaluation_id, gr.update(visible=True), question]
-    return [gr.skip()] * 4
+        return [gr.skip(), evaluation_id, shown, question, *skipped]
+    sent = workbench.evaluations.outgoing(workbench.evaluations.spec(evaluation_id)) if way == "again" else None
+    if sent:
+        question = text("evaluate.judge_again.question", lang, name=_name(workbench, evaluation_id))
+        return [gr.skip(), evaluation_id, *skipped, shown, f"{question}\n\n{evaluation_views.leaving(sent, lang)}"]
+    return [gr.skip()] * 6
 
 
 def again(workbench: Workbench, lang: Language, event: gr.EventData, opened: Any) -> list[Any]:
-    """Begin anew what has not finished, where that is what was clicked."""
+    """Begin anew what has not finished, where that is what was clicked and nobody has to agree first."""
     way, evaluation_id = _clicked(workbench, event)
-    if way != "again":
+    if way != "again" or workbench.evaluations.spec(evaluation_id).judge:
         return [gr.skip()] * 5
     return watch(workbench, lang, workbench.evaluations.again(evaluation_id), opened)
+
+
+def judge_again(workbench: Workbench, lang: Language, asked: Any, opened: Any) -> list[Any]:
+    """Begin anew what has a judge, after somebody agreed."""
+    return watch(workbench, lang, workbench.evaluations.again(asked, agreed=True), opened)
 
 
 def _clicked(workbench: Workbench, event: gr.EventData) -> tuple[str, str]:
@@ -216,10 +233,10 @@ def _clicked(workbench: Workbench, event: gr.EventData) -> tuple[str, str]:
     return (str(way), str(evaluation_id)) if known else ("", "")
 
 
-def delete(workbench: Workbench, lang: Language, deleted: Any, opened: Any) -> Any:
+def delete(workbench: Workbench, lang: Language, asked: Any, opened: Any) -> Any:
     """Delete the evaluation that the question was about; its report is closed."""
-    workbench.evaluations.delete(deleted)
-    return "" if opened == deleted else gr.skip()
+    workbench.evaluations.delete(asked)
+    return "" if opened == asked else gr.skip()
 
 
 def from_run(workbench: Workbench, lang: Language, run_id: str | None) -> list[Any]:

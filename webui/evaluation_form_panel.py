@@ -145,15 +145,19 @@ def connect(wiring: Wiring, panel: EvaluationForm) -> None:
     filled = [form["part"], form["fields"]]
     chosen = wiring.on(form["dataset"].input, choose_data, [form["dataset"]], [*filled, panel.start], **LAST_ONLY)
     proposed = wiring.on(panel.propose.click, propose, panel.inputs(wiring), [form["fields"], panel.said], **RAW)
-    judge = [form[name] for name in ("judging", *JUDGE)]
-    withdrawn = [form["judging"].input, *(form[name].input for name in JUDGE), form["part"].input, form["rows"].input]
-    wiring.on(withdrawn, withdraw, [], [form["consent"]])  # it was given for something else
+    connect_withdrawal(wiring, panel, [form[name].input for name in (*JUDGE, "dataset", "rows")])
+    withdrawn = connect_withdrawal(wiring, panel, [form[name].input for name in ("judging", "part", "columns")])
     typed = [field for field in form.values() if isinstance(field, gr.Number | gr.Textbox)]
     left = [event for field in typed for event in (field.blur, field.submit)]
-    picked = [form[name].input for name in ("part", "columns", "measured", "way", "consent")]
-    triggers = ([*left, *picked, judge[0].input], chosen.then, proposed.then)
+    picked = [form[name].input for name in ("measured", "way", "consent")]
+    triggers = ([*left, *picked], withdrawn.then, chosen.then, proposed.then)
     for trigger in (*triggers, wiring.shared["data-checked"].change):
         connect_description(wiring, panel, trigger)
+
+
+def connect_withdrawal(wiring: Wiring, panel: EvaluationForm, trigger: Any) -> Any:
+    """Ask for consent anew when a trigger fires, for it was given for something else; the event."""
+    return wiring.on(trigger, withdraw, [], [panel.form["consent"]])
 
 
 def connect_description(wiring: Wiring, panel: EvaluationForm, trigger: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from core.chat.desk import combination_name
 from core.i18n import Language, has_text, text
 from webui.views import (
     badge,
@@ -167,6 +168,8 @@ def adapter_details(info: AdapterInfo, lang: Language) -> str:
     """Everything known about an adapter: problems first, then where it comes from and how its training ended."""
     card_values = info.card.model_dump() if info.card else {}
     metrics = card_values.get("metrics", {})
+    parts = [(part.adapter, part.strength) for part in info.card.made_of] if info.card else []
+    parents = [parent.adapter for parent in info.card.lineage] if info.card else []
     values = {
         "folder": str(info.folder),
         "base": info.base_name,
@@ -177,6 +180,8 @@ def adapter_details(info: AdapterInfo, lang: Language) -> str:
         "dataset_sha256": card_values.get("dataset_sha256"),
         "system_prompt": card_values.get("system_prompt"),
         "template": card_values.get("template"),
+        "made_of": combination_name(parts),
+        "lineage": " ← ".join(parents),
         "run_id": card_values.get("run_id"),
         "created": date(info.created),
         "train_loss": number(info.train_loss),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import threading
+from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
@@ -19,6 +20,17 @@ from webui.security import RequestGuard, is_loopback, password_check
 from webui.style import CSS, STYLE_SHEETS, theme, toast_titles
 
 MAX_UPLOAD = "500mb"
+FENCED: dict[str, Any] = {  # what gradio offers beside the page: the fewer doors, the better
+    "show_error": False,
+    "run_history": False,
+    "enable_monitoring": False,
+    "strict_cors": True,
+    "ssr_mode": False,
+    "mcp_server": False,
+    "pwa": False,
+    "allowed_paths": [],
+    "footer_links": [],
+}
 LOOKS_S = 0.01  # how often gradio looks whether an event waits; every millisecond, as usual, is work for an idle server
 SWITCH_S = 0.0005  # how long a busy thread may keep Python from the others: while a big file is checked, 5 ms (the
 # usual) add up to seconds for each click
@@ -48,23 +60,13 @@ def open_page(
         auth=password_check(users) if users else None,
         prevent_thread_lock=True,
         quiet=True,
-        show_error=False,
-        run_history=False,
-        enable_monitoring=False,
-        strict_cors=True,
-        ssr_mode=False,
-        mcp_server=False,
-        pwa=False,
+        **FENCED,
         max_file_size=MAX_UPLOAD,
-        allowed_paths=[],
         blocked_paths=[str(folder) for folder in (workspace.models, workspace.adapters, workspace.root / "training")],
-        footer_links=[],
         app_kwargs={
             "middleware": [guard],
             "routes": routes(workbench, access),  # before the page's own: neither its catch-all nor its login gets them
-            "docs_url": None,
-            "redoc_url": None,
-            "openapi_url": None,
+            **dict.fromkeys(("docs_url", "redoc_url", "openapi_url")),
         },
         theme=theme(),
         css=CSS + toast_titles(),

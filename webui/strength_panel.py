@@ -11,14 +11,13 @@ from typing import Any
 import gradio as gr
 
 from core.adapters.store import AdapterInfo
-from core.adapters.strength import checked_strength
+from core.adapters.strength import MAX_STRENGTH, checked_strength
 from core.i18n import Language, text
 from core.workbench import Workbench
 from webui.views import note
 from webui.wiring import RAW, Wiring
 
 PARTS = 4
-MOST = 2.0
 STEP = 0.05
 
 
@@ -35,7 +34,7 @@ class CombinePanel:
 
 
 def build_strength(wiring: Wiring) -> gr.Slider:
-    strength = gr.Slider(0, MOST, value=1.0, step=STEP, elem_id="adapter-strength", buttons=[])
+    strength = gr.Slider(0, MAX_STRENGTH, value=1.0, step=STEP, elem_id="adapter-strength", buttons=[])
     wiring.say(strength, label="strength.label", info="strength.info")
     return strength
 
@@ -49,7 +48,7 @@ def build_combination(wiring: Wiring) -> None:
                 name = gr.Dropdown([], value=None, elem_id=f"part-{number}", min_width=160)
                 wiring.say_with(name, lambda lang, number=number: _label(lang, number))  # type: ignore[misc]
                 strength = gr.Slider(
-                    0, MOST, value=1.0, step=STEP, elem_id=f"part-strength-{number}", buttons=[], min_width=160
+                    0, MAX_STRENGTH, value=1.0, step=STEP, elem_id=f"part-strength-{number}", buttons=[], min_width=160
                 )
                 wiring.say(strength, label="strength.label")
                 parts += [name, strength]

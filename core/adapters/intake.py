@@ -77,10 +77,11 @@ def import_folder(workspace: Workspace, source: Path, name: str = "", promised: 
     files = {target: there[target] for target in LIMITS if target in there}
     name = name or free_name(workspace.adapters, source.name, promised=promised)
     _refuse_pickles(list(there), files, source.name)
+    for file in files.values():
+        if not file.is_file():
+            raise refusal("D40_link", Place(file=file.name))
     with _arriving(workspace, name, {t: file.stat().st_size for t, file in files.items()}, promised) as folder:
         for target, file in files.items():
-            if not file.is_file():
-                raise refusal("D40_link", Place(file=file.name))
             shutil.copyfile(file, folder / target)
     return Arrived(find_adapter(workspace, name), tuple(sorted(there.keys() - files.keys()))[:SHOWN_FILES])
 

@@ -17,10 +17,10 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from core.api.wire import json_response, limited, off_loop, page_of, read_query, unix_time
-from core.data.datasets import DatasetInfo
+from core.api.wire import changed_at, json_response, limited, off_loop, page_of, read_query, unix_time
+from core.data.datasets import DatasetCard, DatasetInfo
 from core.data.reading.streams import MAX_FILE_BYTES
-from core.errors import Place, excerpt, refusal
+from core.errors import Place, WorkbenchError, excerpt, refusal
 from core.models.arrival import write_problem
 from core.workbench import Workbench
 
@@ -76,12 +76,15 @@ def _found(workbench: Workbench, request: Request) -> DatasetInfo:
 
 
 def _file(workbench: Workbench, info: DatasetInfo) -> dict[str, Any]:
-    card = workbench.data.card(info.name)
+    try:
+        card = workbench.data.card(info.name)
+    except WorkbenchError:  # damaged, or deleted meanwhile: the others are listed all the same
+        card = DatasetCard()
     return {
         "id": info.name,
         "object": "file",
         "bytes": info.bytes,
-        "created_at": unix_time(card.added) or int(info.file.stat().st_mtime),
+        "created_at": unix_time(card.added) or changed_at(info.file),
         "filename": card.source or info.name,
         "purpose": PURPOSE,
         "status": "processed",

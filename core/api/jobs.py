@@ -6,6 +6,8 @@ the queue like any run and begins at once where nothing else does.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from starlette.requests import Request
@@ -19,7 +21,6 @@ from core.errors import WorkbenchError
 from core.i18n import Language
 from core.training.events import read_events
 from core.training.history import EVENTS_FILE
-from core.training.progress import Status
 from core.workbench import Workbench
 
 STARTED_BY = "api"  # a key under `training_tab.started_by`
@@ -34,8 +35,7 @@ async def create_job(workbench: Workbench, request: Request) -> Response:
 
 async def list_jobs(workbench: Workbench, request: Request) -> Response:
     query = read_query(request, "limit", "after")
-    jobs = await off_loop(request, _jobs, workbench, _language(request))
-    return json_response(page_of(jobs, query, USUAL_JOBS, MOST_IN_PAGE))
+    return json_response(await off_loop(request, _jobs, workbench, query, _language(request)))
 
 
 async def show_job(workbench: Workbench, request: Request) -> Response:
@@ -59,12 +59,17 @@ async def list_checkpoints(workbench: Workbench, request: Request) -> Response:
 
 
 def _created(workbench: Workbench, body: dict[str, Any], lang: Language) -> dict[str, Any]:
-    [run_id] = workbench.runs.enqueue([job_spec(workbench, body)], started_by=STARTED_BY)
-    return _job(workbench, run_id, lang)
+    return _job(workbench, workbench.enqueue(lambda: job_spec(workbench, body), STARTED_BY), lang)
 
 
-def _jobs(workbench: Workbench, lang: Language) -> list[dict[str, Any]]:
-    return [_job(workbench, run.run_id, lang) for run in workbench.runs.list()]
+def _jobs(workbench: Workbench, query: Mapping[str, str], lang: Language) -> dict[str, Any]:
+    """A page of the runs, the newest first; one that was deleted meanwhile is left out."""
+    page = page_of([{"id": run.run_id} for run in workbench.runs.list()], query, USUAL_JOBS, MOST_IN_PAGE)
+    jobs: list[dict[str, Any]] = []
+    for run in page["data"]:
+        with suppress(WorkbenchError):
+            jobs.append(_job(workbench, run["id"], lang))
+    return {**page, "data": jobs}
 
 
 def _job(workbench: Workbench, run_id: str, lang: Language) -> dict[str, Any]:
@@ -79,11 +84,12 @@ def _job(workbench: Workbench, run_id: str, lang: Language) -> dict[str, Any]:
 def _cancelled(workbench: Workbench, run_id: str, lang: Language) -> dict[str, Any]:
     """Take a waiting run off the queue, or stop one without keeping its adapter; one that has ended stays as it is."""
     job = _job(workbench, run_id, lang)
-    if workbench.runs.snapshot(run_id).status == Status.QUEUED:
-        workbench.runs.cancel(run_id)  # and with it goes its folder
+    workbench.runs.cancel(run_id)
+    try:
+        workbench.runs.stop(run_id, keep=False)
+        return _job(workbench, run_id, lang)
+    except WorkbenchError:  # it had not begun: with its place in the queue went its folder
         return {**job, "status": "cancelled"}
-    workbench.runs.stop(run_id, keep=False)
-    return _job(workbench, run_id, lang)
 
 
 def _events(workbench: Workbench, run_id: str, lang: Language) -> list[dict[str, Any]]:

@@ -7,13 +7,12 @@ never loaded because a program asks for it: that would take the model away from 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core.api.wire import json_response, off_loop, read_query, unix_time
+from core.api.wire import changed_at, json_response, off_loop, read_query, unix_time
 from core.errors import Place, excerpt, refusal
 from core.workbench import AT_STEP, ModelStatus, Workbench
 
@@ -83,10 +82,10 @@ def models(workbench: Workbench) -> list[dict[str, Any]]:
     if status is None:
         return []
     folder = next((info.folder for info in workbench.models() if info.name == status.name), None)
-    listed = [_entry(status.name, _changed(folder), None)]
+    listed = [_entry(status.name, changed_at(folder), None)]
     for info in workbench.adapters():
         if not info.errors and info.base_fingerprint in (None, status.fingerprint):
-            listed.append(_entry(info.name, unix_time(info.created) or _changed(info.folder), status.name))
+            listed.append(_entry(info.name, unix_time(info.created) or changed_at(info.folder), status.name))
     names = [entry["id"] for entry in listed]
     return [*listed, *(_entry(name, 0, status.name) for name in status.applied if name not in names)]
 
@@ -104,14 +103,12 @@ def _model(workbench: Workbench, model: str) -> dict[str, Any]:
 
 
 def _delete(workbench: Workbench, model: str) -> None:
-    """Delete an adapter with its files; it is taken out of chat first, and a run that needs it keeps it."""
+    """Delete an adapter with its files; it is taken off chat, and a run or an export that needs it keeps it."""
     status = workbench.model_status()
     name = model.removeprefix(status.name + SEPARATOR) if status else model
     if model in [info.name for info in workbench.models()]:
         raise refusal("A04_base_not_deleted", Place(field="model"), name=excerpt(model))
-    if name in workbench.applied() and name in _adapter_names(workbench) and not workbench.runs.user_of_adapter(name):
-        workbench.remove_adapter(name)
-    workbench.delete_adapter(name)
+    workbench.delete_adapter(name, from_chat_too=True)
 
 
 def _adapter_names(workbench: Workbench) -> list[str]:
@@ -130,10 +127,3 @@ def _saved_step(workbench: Workbench, name: str) -> tuple[str, int] | None:
 
 def _entry(name: str, created: int, parent: str | None) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": created, "owned_by": OWNER, "parent": parent}
-
-
-def _changed(folder: Path | None) -> int:
-    try:
-        return int(folder.stat().st_mtime) if folder else 0
-    except OSError:
-        return 0

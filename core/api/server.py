@@ -6,6 +6,7 @@ that neither the page's catch-all nor its login gets what is meant for it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -19,7 +20,10 @@ from core.api import answers, files, jobs, models
 from core.api.access import Access
 from core.api.refusals import error_answer, language_of
 from core.api.wire import THREADS, json_response
+from core.models.arrival import DISK_ERRORS, SPARE_BYTES, write_problem
 from core.workbench import Workbench
+
+log = logging.getLogger("workbench.api")
 
 ROOT = "/v1"
 MAX_THREADS = 16  # at work for the API at once; waiting for an answer needs none
@@ -55,12 +59,16 @@ class Api:
 
     def __init__(self, workbench: Workbench, access: Access) -> None:
         self._access = access
+        self._folder = workbench.workspace.root
         self._threads = anyio.CapacityLimiter(MAX_THREADS)
         self._router = Router(
             [Route(path, partial(handler, workbench), methods=[method]) for method, path, handler in _ROUTES]
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":  # a WebSocket; no route takes one, so it is closed
+            await self._router(scope, receive, send)
+            return
         scope[THREADS] = self._threads
         scope.pop("starlette.exception_handlers", None)  # the page's, which answer in another shape
         request = Request(scope)
@@ -79,5 +87,12 @@ class Api:
         except Exception as error:
             if begun:
                 raise
-            told = error_answer(error, language_of(request.headers.get("accept-language", "")))
+            told = error_answer(self._in_words(error), language_of(request.headers.get("accept-language", "")))
             await json_response(told.body, told.status, told.headers)(scope, receive, send)
+
+    def _in_words(self, error: Exception) -> Exception:
+        """The error; where the disk refused something, that in words: it is no bug."""
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            log.info("the disk refused", exc_info=error)
+            return write_problem(self._folder, SPARE_BYTES, error)
+        return error

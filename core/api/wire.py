@@ -9,6 +9,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import anyio.to_thread
@@ -131,6 +132,14 @@ def unix_time(moment: str) -> int:
     try:
         return int(datetime.fromisoformat(moment).timestamp())
     except ValueError:
+        return 0
+
+
+def changed_at(path: Path | None) -> int:
+    """When a file or folder was changed last, in seconds since 1970; 0 where there is none."""
+    try:
+        return int(path.stat().st_mtime) if path else 0
+    except OSError:
         return 0
 
 

@@ -70,7 +70,7 @@ class ServingDesk:
         """`before_dropping` is called before a model goes, and ends what works with it in the background."""
         self._workspace = workspace
         self._before_dropping = before_dropping
-        self._steps: list[str] = []  # of runs, as they are applied; the one that was asked for last is the last
+        self._steps: list[str] = []  # applied steps of runs by their names, the one that was asked for last at the end
         self.now: Serving | None = None  # read it once into a local: it may be gone at the next look
 
     # ---- the base model ----

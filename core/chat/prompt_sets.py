@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from core.chat.streams import ChatRequest, Stream
 from core.data.conversation import Message
 from core.errors import Place, WorkbenchError, refusal
-from core.jobs import Cancelled, Job
+from core.jobs import Job
 from core.settings import SamplingSettings
 from core.tables import csv_text, jsonl_text
 from core.workspace import Workspace
@@ -138,11 +138,17 @@ class PromptSets:
             job = self._job
         assert job is not None
         prompts = [prompt.messages for prompt in asked.prompts]
-        for prompt, column, reply in answer_prompts(
-            chat, prompts, asked.adapters, asked.sampling, lambda done, total: None, lambda: job.cancelled
-        ):
-            with self._lock:
-                answers[prompt, column] = reply.text
+        try:
+            for prompt, column, reply in answer_prompts(
+                chat, prompts, asked.adapters, asked.sampling, cancelled=lambda: job.cancelled
+            ):
+                with self._lock:
+                    answers[prompt, column] = reply.text
+        except WorkbenchError:
+            raise
+        except Exception:
+            log.exception("a prompt set ended with an error")
+            raise
 
 
 def own_prompts(typed: str, system_prompt: str = "") -> tuple[Prompt, ...]:
@@ -209,11 +215,6 @@ def _error_of(job: Job[int, None]) -> Exception | None:
     """What a job that has ended died of."""
     try:
         job.result()
-    except Cancelled:
-        return None
-    except WorkbenchError as error:
-        return error
-    except Exception as error:
-        log.exception("a prompt set ended with an error")
+    except Exception as error:  # noqa: BLE001 - whoever asks for the status gets it
         return error
     return None

@@ -138,8 +138,10 @@ class Stream:
         return self._place
 
     def publish(self, replies: Sequence[Reply], place: int = 0) -> None:
-        """The engine's side: this is the state now."""
+        """The engine's side: this is the state now; after `fail` nothing is any more."""
         with self._changed:
+            if self._error is not None:  # of rows of the group that are answered in another batch
+                return
             self._replies = list(replies)
             self._place = place
             self._version += 1

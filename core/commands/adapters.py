@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from core.commands.lists import add_listing
 from core.commands.output import language, plain, write
-from core.errors import WorkbenchError
+from core.errors import Place, WorkbenchError, refusal
 from core.exports.llama_cpp import FOLDER_VARIABLE
 from core.exports.plan import Dtype, ExportWish, GgufType
 from core.i18n import text
@@ -65,7 +65,9 @@ def _making(verbs: Any, verb: str, words: str) -> argparse.ArgumentParser:
     if verb == "merge":
         parser.add_argument("--name", default="", help="what the model is called (default: after base and adapter)")
     else:
-        parser.add_argument("--to", type=Path, default=Path(), metavar="FOLDER", help="where to (default: here)")
+        parser.add_argument(
+            "--to", type=Path, default=Path(), metavar="FOLDER", help="where to, made if missing (default: here)"
+        )
     if verb == "gguf":
         parser.add_argument("--type", choices=get_args(GgufType), default="q8_0", help="number format of the file")
         parser.add_argument("--adapter-only", action="store_true", help="the adapter itself, to be used with its base")
@@ -92,7 +94,7 @@ def _import(workspace: Workspace, options: argparse.Namespace) -> int:
 def _export(workspace: Workspace, options: argparse.Namespace) -> int:
     from core.workbench import Workbench
 
-    file = Workbench(workspace).exports.zip_adapter(options.adapter, options.to.resolve())
+    file = Workbench(workspace).exports.zip_adapter(options.adapter, _folder(options.to))
     file = _moved_out(file)
     write(options, {"file": str(file)}, [str(file)])
     return 0
@@ -122,12 +124,13 @@ def _gguf(workspace: Workspace, options: argparse.Namespace) -> int:
         os.environ[FOLDER_VARIABLE] = str(options.llama_cpp.resolve())
     result = "adapter_gguf" if options.adapter_only else "gguf"
     wish = {"adapter": options.adapter, "result": result, "dtype": options.dtype, "gguf_type": options.type}
+    target = _folder(options.to)
     with workspace.writer(), Workbench(workspace) as workbench:
         desk = workbench.exports
         checked = ExportWish.checked(wish)
         if not desk.has_converter(checked):
             sys.stderr.write(text("cli.gguf_by_hand", language(options)) + f"\n  {desk.gguf_command(checked)}\n\n")
-        desk.start(checked, options.to.resolve())
+        desk.start(checked, target)
         done = _followed(desk, options)
         assert done.file
         file = _moved_out(done.file)
@@ -161,12 +164,13 @@ def _serve(workspace: Workspace, options: argparse.Namespace) -> int:
 
     desk, lang = Workbench(workspace).exports, language(options)
     lines: list[str] = []
-    for serving in desk.serving(options.adapter):
+    found = desk.serving(options.adapter)
+    for serving in found:
         lines += [f"# {text(f'exports.tool.{serving.tool}', lang)}"]
         lines += [f"# {text(f'exports.needs.{serving.needs}', lang)}"] if serving.needs else []
         lines += [*serving.commands, ""]
     made = desk.modelfile(options.adapter)
-    value = {"serving": [plain(each) for each in desk.serving(options.adapter)], "modelfile": made.text}
+    value = {"serving": [plain(each) for each in found], "modelfile": made.text}
     write(options, value, [*lines, "# Modelfile", made.text.rstrip()])
     return 0
 
@@ -195,6 +199,19 @@ def _followed(desk: ExportDesk, options: argparse.Namespace) -> Done:
         assert status.problem
         raise WorkbenchError([status.problem])
     return status.done
+
+
+def _folder(path: Path) -> Path:
+    """A folder for what is made, which is made where it is missing.
+
+    Raises:
+        WorkbenchError: A14 where there can be none.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise refusal("A14_cannot_write", Place(file=str(path)), reason=error.strerror or "") from error
+    return path.resolve()
 
 
 def _moved_out(file: Path) -> Path:

@@ -61,7 +61,7 @@ def _evaluate(workspace: Workspace, options: argparse.Namespace) -> int:
     with workspace.writer(), Workbench(workspace) as workbench:
         desk = workbench.evaluations
         if spec.answers and not spec.fields:
-            spec = spec.model_copy(update={"fields": tuple(options.field or _proposed(workbench, spec))})
+            spec = spec.model_copy(update={"fields": _proposed(workbench, spec)})
         workbench.load_model(spec.base, LoadSettings(), remember=False)
         evaluation_id = desk.start(spec)
         ended = _follow(workbench, evaluation_id, options)
@@ -89,7 +89,7 @@ def _spec(options: argparse.Namespace) -> EvaluationSpec:
 
     values: dict[str, Any] = read_spec(options.spec).model_dump() if options.spec else {}
     asked = {"base": options.model, "dataset": options.data, "part": options.part, "run_id": options.run_id}
-    asked |= {"rows": options.rows, "stride": options.stride}
+    asked |= {"rows": options.rows, "stride": options.stride, "fields": options.field}
     values |= {name: value for name, value in asked.items() if value is not None}
     if options.adapter or "columns" not in values:
         values["columns"] = (BASE, *options.adapter)

@@ -74,7 +74,7 @@ def _of_fields(column: ColumnResult) -> Iterator[Advice]:
 
 
 def _of_loss(spec: EvaluationSpec, column: ColumnResult, reference: ColumnResult) -> Iterator[Advice]:
-    if spec.loss and column.loss is None:
+    if (spec.loss and column.loss is None) or (column.forgetting and not column.forgetting.loss_by_text):
         yield Advice("no_number", {"name": column.column})
     elif column.loss and reference.loss and column.loss.loss > reference.loss.loss:
         shown = {"name": column.column, "loss": f"{column.loss.loss:.3f}", "before": f"{reference.loss.loss:.3f}"}

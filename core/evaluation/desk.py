@@ -191,9 +191,7 @@ class EvaluationDesk:
             return None
         chosen = choose_rows(spec, self._workspace, self._library, run_of(spec, self._runs))
         asked = [row for row in chosen.rows if row.prompt]
-        return outgoing(
-            spec.judge, [Item(row.row, row.question, row.reference, None) for row in asked for _ in spec.columns]
-        )
+        return outgoing(spec.judge, [Item.of(row, None) for row in asked for _ in spec.columns])
 
     # ---- one at a time ----
 
@@ -203,7 +201,7 @@ class EvaluationDesk:
         Raises:
             WorkbenchError: A01 where one is in progress; A03 where the base model is not loaded or the data set or the
                 run is not there; M25, A30 and M18 to M23 for a column that is not there or does not fit; H01 for what
-                cannot be measured. What only the rows show is how the evaluation ends.
+                cannot be measured; A14 where nothing can be written. What only the rows show is how it ends.
         """
         with self._exclusive:
             if self._active:
@@ -217,14 +215,19 @@ class EvaluationDesk:
             ).start()
             return evaluation_id
 
-    def again(self, evaluation_id: str) -> str:
+    def again(self, evaluation_id: str, agreed: bool = False) -> str:
         """Begin what an evaluation was to measure once more; one without a result makes way for it. Returns the new id.
 
+        `agreed`: that what `outgoing` says leaves this machine once more.
+
         Raises:
-            WorkbenchError: A30 where there is no such evaluation; as `start`.
+            WorkbenchError: A30 where there is no such evaluation; A24 where it has a judge and nobody agreed; as
+                `start`.
         """
         with self._exclusive:
             spec, finished = self.spec(evaluation_id), self.status(evaluation_id).status == Status.FINISHED
+            if spec.judge and not agreed:
+                raise refusal("A24_judge_not_agreed")
             new = self.start(spec)
             if not finished:
                 self._store.delete(evaluation_id)

@@ -13,17 +13,24 @@ import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import regex
 
 from core.cancelling import GivenUpError, run_until
+from core.data.conversation import Message
 from core.evaluation.judge_endpoint import DeclinedError, Endpoint, Messages, ask, connected
 from core.evaluation.spec import JudgeSettings
 from core.evaluation.text_units import is_chinese
 from core.i18n import Language, text
 
+if TYPE_CHECKING:
+    from core.evaluation.rows import ChosenRow
+
 LOWEST, HIGHEST = 1, 10
 MAX_REASON_CHARACTERS = 1000
+MAX_PROMPT_CHARACTERS = 16_000  # the beginning has the rules, the end the question
+LEFT_OUT = "\n\n[…]\n\n"
 AT_ONCE = 4
 THOUGHT_END = "</think>"
 JSON_OBJECT = regex.compile(r"\{[^{}]*\}")
@@ -32,12 +39,20 @@ NAMED_MARK = regex.compile(r"(?:score|rating|mark|评分|得分|分数|打分)\W
 
 @dataclass(frozen=True)
 class Item:
-    """One answer to be marked, with the row of the data set that it belongs to; None: it is still to come."""
+    """One answer to be marked, with the row of the data set that it belongs to; None: it is still to come.
+
+    `question` is all that the answer answers: the rules and turns before the question, too.
+    """
 
     row: int
     question: str
     reference: str
     answer: str | None
+
+    @classmethod
+    def of(cls, row: ChosenRow, answer: str | None) -> Item:
+        """The answer to a row's prompt, of which at most `MAX_PROMPT_CHARACTERS` are sent."""
+        return cls(row.row, _prompt_text(row.prompt, _language(row.reference)), row.reference, answer)
 
 
 @dataclass(frozen=True)
@@ -128,12 +143,27 @@ def _verdict(mark: float | None, reason: str) -> Verdict:
 
 def _messages(item: Item) -> Messages:
     """What the judge is told and asked, in the language of the reference."""
-    lang: Language = "zh" if is_chinese(item.reference) else "en"
+    lang = _language(item.reference)
     parts = {"question": item.question, "reference": item.reference, "answer": item.answer or ""}
     return [
         {"role": "system", "content": text("judge.system", lang)},
         {"role": "user", "content": text("judge.user", lang, **parts)},
     ]
+
+
+def _language(reference: str) -> Language:
+    return "zh" if is_chinese(reference) else "en"
+
+
+def _prompt_text(prompt: Sequence[Message], lang: Language) -> str:
+    """A question as it is; with more before it every turn under its role. What is too long loses its middle."""
+    roles = [text(f"data.roles.{said['role']}", lang) for said in prompt]
+    turns = [f"[{role}]\n{said['content']}" for role, said in zip(roles, prompt, strict=True)]
+    whole = prompt[0]["content"] if len(prompt) == 1 else "\n\n".join(turns)
+    if len(whole) <= MAX_PROMPT_CHARACTERS:
+        return whole
+    half = (MAX_PROMPT_CHARACTERS - len(LEFT_OUT)) // 2
+    return whole[:half] + LEFT_OUT + whole[-half:]
 
 
 async def _judge_all(endpoint: Endpoint, items: Sequence[Item], arrived: Callable[[int, Verdict], None]) -> None:

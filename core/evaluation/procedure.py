@@ -2,8 +2,8 @@
 
 Owns the order of the phases and what each works on; a plain function that a thread, a command or a test can call. It
 works on twins and an engine of its own over the loaded model: chat keeps its adapters, their strengths and its queue,
-and a training run notices nothing. Adapters are read once, at the beginning; what happens to their folders afterwards
-changes nothing.
+and a training run notices nothing. Adapters are read at the beginning, before anything is measured; what happens to
+their folders afterwards changes nothing.
 
     EvaluationSpec + Materials → evaluate → EvaluationResult
 """
@@ -90,19 +90,16 @@ def evaluate(
     began, created = time.monotonic(), now()
     tell("reading", 0, 0)
     work = _prepared(spec, materials, tell, cancelled)
-    if spec.loss:
-        _measure_losses(work)
-    general: dict[str, dict[str, float]] = {}
-    if spec.forgetting:
-        general = _general_losses(work)
-    if spec.answers or spec.forgetting:
-        with closing(Engine(materials.loaded)) as engine:
-            for name, folder in materials.folders.items():
-                engine.apply(name, folder)
-            if work.asked:
-                _ask_rows(work, engine)
-            if spec.forgetting:
-                _ask_questions(work, engine, general)
+    with closing(Engine(materials.loaded)) as engine:
+        for name, folder in materials.folders.items() if spec.answers or spec.forgetting else ():
+            engine.apply(name, folder)
+        if spec.loss:
+            _measure_losses(work)
+        general = _general_losses(work) if spec.forgetting else {}
+        if work.asked:
+            _ask_rows(work, engine)
+        if spec.forgetting:
+            _ask_questions(work, engine, general)
     failed = _judge(work) if spec.judge else None
     _check(cancelled)
     result = _assembled(evaluation_id, created, work)
@@ -155,7 +152,8 @@ def _asked(spec: EvaluationSpec, loaded: LoadedModel, chosen: ChosenRows, limit:
 
 
 def _measure_losses(work: _Work) -> None:
-    total = len(work.columns) * sum(len(piece.input_ids) for row in work.measured_rows for piece in row.pieces)
+    pieces = [piece for row in work.measured_rows for piece in row.pieces if piece.trained_tokens]
+    total = len(work.columns) * sum(len(piece.input_ids) for piece in pieces)
     done = 0
 
     def read(tokens: int) -> None:
@@ -219,7 +217,7 @@ def _judge(work: _Work) -> WorkbenchError | None:
     """Have all answers marked elsewhere. An endpoint that fails costs the marks to come, not what was measured."""
     assert work.spec.judge, "asked for"
     keys = [(name, place) for place in work.asked for name in work.spec.columns]
-    items = [_item(work.rows[place], work.found[name].replies[place].text) for name, place in keys]
+    items = [Item.of(work.rows[place], visible(work.found[name].replies[place].text)) for name, place in keys]
 
     def arrived(index: int, verdict: Verdict) -> None:
         name, place = keys[index]
@@ -232,10 +230,6 @@ def _judge(work: _Work) -> WorkbenchError | None:
     except WorkbenchError as error:
         return error
     return None
-
-
-def _item(row: ChosenRow, answer: str) -> Item:
-    return Item(row.row, row.question, row.reference, visible(answer))
 
 
 def _assembled(evaluation_id: str, created: str, work: _Work) -> EvaluationResult:

@@ -77,9 +77,16 @@ class EvaluationStore:
         return self._root / evaluation_id
 
     def new(self, spec: EvaluationSpec) -> str:
-        """Make the folder of a new evaluation; its id."""
-        folder = new_timed_folder(self._root)
-        write_spec(folder / SPEC_FILE, spec)
+        """Make the folder of a new evaluation; its id.
+
+        Raises:
+            WorkbenchError: A14 where it cannot be written.
+        """
+        try:
+            folder = new_timed_folder(self._root)
+            write_spec(folder / SPEC_FILE, spec)
+        except OSError as error:
+            raise refusal("A14_cannot_write_evaluation", reason=error.strerror or "") from error
         return folder.name
 
     def spec(self, evaluation_id: str) -> EvaluationSpec:

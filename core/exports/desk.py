@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from core.adapters.store import AdapterInfo, find_adapter
-from core.errors import Problem, WorkbenchError, refusal
-from core.exports.plan import ExportPlan, ExportWish, base_of, merged_name, plan_export
+from core.errors import Place, Problem, WorkbenchError, excerpt, refusal
+from core.exports.plan import ExportPlan, ExportWish, base_of, merged_name, plan_export, refuse_unmergeable
 from core.exports.work import Done, Step, carry_out, refuse_before
 from core.jobs import Cancelled, Job, Watch
 from core.settings import Settings
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from core.exports.ollama import Modelfile
     from core.exports.push import PushPlan
     from core.exports.serving_commands import Serving
+    from core.models.catalog import ModelInfo
 
 log = logging.getLogger("workbench.exports")
 
@@ -67,6 +68,7 @@ class ExportDesk:
         self._workspace = workspace
         self._promised = promised
         self._lock = threading.Lock()
+        self._importing = threading.Lock()  # one of its own: nobody who asks how an export goes waits for an import
         self._current: tuple[str, str, Job[Step, Done]] | None = None
 
     # ---- at once ----
@@ -85,14 +87,16 @@ class ExportDesk:
         """Take an adapter out of a zip; see `core.adapters.intake.import_zip`."""
         from core.adapters.intake import import_zip
 
-        with self._lock:
+        with self._importing:
+            self._sweep("import-*")
             return import_zip(self._workspace, file, name, self._promised())
 
     def import_folder(self, folder: Path, name: str = "") -> Arrived:
         """Copy an adapter from a folder, which the command line names; see `core.adapters.intake.import_folder`."""
         from core.adapters.intake import import_folder
 
-        with self._lock:
+        with self._importing:
+            self._sweep("import-*")
             return import_folder(self._workspace, folder, name, self._promised())
 
     # ---- for others to serve ----
@@ -101,17 +105,18 @@ class ExportDesk:
         """The commands that serve an adapter elsewhere; its merged model is named where it is here already.
 
         Raises:
-            WorkbenchError: M25 where there is no such adapter, M19 where its base is not here.
+            WorkbenchError: M25 where there is no such adapter, M18 where it is virtual tokens, which others know only
+                merged, M19 where its base is not here.
         """
         from core.exports.serving_commands import serving_commands
 
         info = find_adapter(self._workspace, name)
+        refuse_unmergeable(info)
         base = base_of(self._workspace, info)
-        merged = self.merged_models(name) or [merged_name(self._workspace, info)]
-        return serving_commands(info, base.folder, self._workspace.models / merged[0])
+        return serving_commands(info, base.folder, self._merged_folder(info))
 
     def modelfile(self, name: str) -> Modelfile:
-        """Ollama's Modelfile for the GGUF file of an adapter's merged model, or of the adapter where it can't merge.
+        """Ollama's Modelfile for the GGUF file of an adapter's merged model.
 
         Raises:
             WorkbenchError: as `serving`; M04, M06 where the base's tokenizer or template cannot be used.
@@ -119,6 +124,7 @@ class ExportDesk:
         from core.exports.ollama import modelfile
 
         info = find_adapter(self._workspace, name)
+        refuse_unmergeable(info)
         prompt = info.card.system_prompt if info.card else None
         return modelfile(base_of(self._workspace, info), prompt, f"{name}.gguf")
 
@@ -131,9 +137,7 @@ class ExportDesk:
         if wish.result == "adapter_gguf":
             base = base_of(self._workspace, info).folder
             return llama_cpp.shown(llama_cpp.adapter_command(info.folder, base, outfile, wish.gguf_type))
-        merged = self.merged_models(info.name) or [merged_name(self._workspace, info)]
-        folder = self._workspace.models / merged[0]
-        return llama_cpp.shown(llama_cpp.model_command(folder, outfile, wish.gguf_type))
+        return llama_cpp.shown(llama_cpp.model_command(self._merged_folder(info), outfile, wish.gguf_type))
 
     def has_converter(self, wish: ExportWish) -> bool:
         """Whether llama.cpp's converter for this is where the workbench looks for it."""
@@ -143,16 +147,12 @@ class ExportDesk:
         return (found.adapter if wish.result == "adapter_gguf" else found.model) is not None
 
     def merged_models(self, adapter: str) -> list[str]:
-        """Names of the models in `models/` that were made of this adapter."""
-        from core.models.catalog import list_models
-
-        models = list_models(self._workspace)
-        return [info.name for info in models if info.origin and info.origin.adapter == adapter]
+        """Names of the models that were made of this adapter."""
+        return [info.name for info in self._merged(adapter)]
 
     def free_model_name(self, adapter: str) -> str:
         """A free name for the model that comes of an adapter."""
-        info: AdapterInfo = find_adapter(self._workspace, adapter)
-        return merged_name(self._workspace, info)
+        return merged_name(self._workspace, find_adapter(self._workspace, adapter))
 
     # ---- in the background ----
 
@@ -205,6 +205,12 @@ class ExportDesk:
         with self._lock:
             return self._status()
 
+    def refuse_exported(self, adapter: str) -> None:
+        """Raises A04 while the running export reads the files of this adapter."""
+        status = self.status()
+        if status and status.state == "running" and status.title == adapter:
+            raise refusal("A04_adapter_exported", Place(excerpt=excerpt(adapter)), name=excerpt(adapter))
+
     def cancel(self) -> None:
         """End the running export; without one this does nothing."""
         with self._lock:
@@ -225,6 +231,17 @@ class ExportDesk:
         with self._lock:
             self._take_away()
 
+    def _merged(self, adapter: str) -> list[ModelInfo]:
+        from core.models.catalog import list_models
+
+        models = list_models(self._workspace)
+        return [info for info in models if info.origin and info.origin.adapter == adapter]
+
+    def _merged_folder(self, info: AdapterInfo) -> Path:
+        """Where an adapter's merged model is, or will be."""
+        made = self._merged(info.name)
+        return made[0].folder if made else self._workspace.models / merged_name(self._workspace, info)
+
     def _start(self, title: str, result: str, work: Callable[[Watch[Step]], Done]) -> None:
         with self._lock:
             if self._current and self._current[2].running:
@@ -233,11 +250,15 @@ class ExportDesk:
             self._current = (title, result, Job("export", _with_words(work)))
 
     def _take_away(self) -> None:
-        """Remove the file that the last export left to be fetched, and what a killed one left half done."""
+        """Remove the file that the last export left to be fetched."""
         last = self._status()
         if last and last.done and last.done.file:
             shutil.rmtree(last.done.file.parent, ignore_errors=True)
-        for left in self._workspace.state.glob("export-*"):
+        self._sweep("export-*")
+
+    def _sweep(self, left_over: str) -> None:
+        """Remove what a server that was killed left half done."""
+        for left in self._workspace.state.glob(left_over):
             shutil.rmtree(left, ignore_errors=True)
 
     def _status(self) -> ExportStatus | None:

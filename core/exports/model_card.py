@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core.adapters.store import AdapterInfo
+from core.errors import excerpt
 from core.exports.plan import ExportPlan
 from core.exports.serving_commands import PLAIN_LORA, vllm_rank
 from core.models.catalog import ModelInfo
@@ -22,7 +23,7 @@ LICENCE_FILES = ("LICENSE", "NOTICE")
 
 def adapter_readme(info: AdapterInfo, base: ModelInfo | None) -> str:
     """The README of an adapter; `base` is its base model where that is here."""
-    name = info.base_name or "?"
+    name = _base_name(info)
     facts: list[tuple[str, object]] = [("Base model · 基础模型", name), ("Method · 方法", info.method)]
     facts += [("Rank · 秩", info.rank)]
     facts += [("Data · 数据集", info.dataset), ("Made · 创建时间", info.created)]
@@ -32,7 +33,7 @@ def adapter_readme(info: AdapterInfo, base: ModelInfo | None) -> str:
     ]
     return "\n".join(
         [
-            _head(name, "peft", [info.method]),
+            _head(info.base_name or "?", "peft", [info.method]),
             f"# {info.name}",
             "",
             f"An adapter for `{name}`, made with LoRA Workbench. It is used together with its base model.",
@@ -93,6 +94,11 @@ chat = pipeline("text-generation", model=".")
 print(chat([{"role": "user", "content": "Who are you?"}], max_new_tokens=100)[0]["generated_text"][-1])"""
 
 
+def _base_name(info: AdapterInfo) -> str:
+    """The base as its card names it, on one line: an adapter made elsewhere may say anything."""
+    return excerpt(info.base_name) or "?"
+
+
 def _head(base: str, library: str, tags: Sequence[str]) -> str:
     """The YAML that hubs read; a JSON text is a YAML text."""
     lines = [f"base_model: {json.dumps(base, ensure_ascii=False)}", f"library_name: {library}"]
@@ -101,7 +107,7 @@ def _head(base: str, library: str, tags: Sequence[str]) -> str:
 
 
 def _table(facts: Sequence[tuple[str, object]]) -> list[str]:
-    rows = [f"| {name} | {str(value).replace('|', '/')} |" for name, value in facts if value not in (None, "")]
+    rows = [f"| {name} | {excerpt(value).replace('|', '/')} |" for name, value in facts if value not in (None, "")]
     return ["| | |", "|---|---|", *rows, ""]
 
 
@@ -131,7 +137,7 @@ def _peft_usage(info: AdapterInfo) -> list[str]:
             "",
         ]
     base = json.dumps("path/to/base", ensure_ascii=False)
-    return ["## Use · 使用", "", *_code("python", _PEFT.format(base=base, name=info.base_name or "?"))]
+    return ["## Use · 使用", "", *_code("python", _PEFT.format(base=base, name=_base_name(info)))]
 
 
 def _vllm_usage(info: AdapterInfo) -> list[str]:

@@ -85,8 +85,8 @@ class Modelfile:
     family: str | None
 
 
-def modelfile(base: ModelInfo, system_prompt: str | None, gguf: str, adapter: str | None = None) -> Modelfile:
-    """The Modelfile for a GGUF file of this base, or for that of an adapter (`adapter`) on top of it.
+def modelfile(base: ModelInfo, system_prompt: str | None, gguf: str) -> Modelfile:
+    """The Modelfile for a GGUF file with the tokenizer and template of this base.
 
     Raises:
         WorkbenchError: M04, M06 where the base's tokenizer or template cannot be used.
@@ -94,7 +94,7 @@ def modelfile(base: ModelInfo, system_prompt: str | None, gguf: str, adapter: st
     tokenizer = _tokenizer(base)
     family = family_of(tokenizer)
     system = system_prompt or template_system_prompt(tokenizer)
-    lines = [f"FROM ./{gguf}"] + ([f"ADAPTER ./{adapter}"] if adapter else [])
+    lines = [f"FROM ./{gguf}"]
     if family:
         lines.append(f"TEMPLATE {QUOTES}{family.template}{QUOTES}")
     if system:

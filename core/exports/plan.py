@@ -68,8 +68,8 @@ def plan_export(workspace: Workspace, wish: ExportWish) -> ExportPlan:
     if info.errors:
         raise WorkbenchError(info.errors)
     merges = wish.result in MERGES
-    if merges and "not_mergeable" in info.limits:
-        raise refusal("M18_not_mergeable", Place(file=info.name), name=info.name, count=info.virtual_tokens)
+    if merges:
+        refuse_unmergeable(info)
     base = base_of(workspace, info)
     if merges and base.quantization:
         raise refusal("M16_merge_into_quantised", Place(file=base.name), base=base.name, adapter=info.name)
@@ -86,6 +86,12 @@ def plan_export(workspace: Workspace, wish: ExportWish) -> ExportPlan:
     }[wish.result]
     plan = ExportPlan(info, base, dtype, memory_bytes if merges else 0, disk, result)
     return replace(plan, problems=_problems(plan, workspace))
+
+
+def refuse_unmergeable(info: AdapterInfo) -> None:
+    """Raises M18 for an adapter that no weight of the base can take up."""
+    if "not_mergeable" in info.limits:
+        raise refusal("M18_not_mergeable", Place(file=info.name), name=info.name, count=info.virtual_tokens)
 
 
 def base_of(workspace: Workspace, info: AdapterInfo) -> ModelInfo:

@@ -6,6 +6,7 @@ only needed on the way lies. Each step is a module of its own.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Collection
@@ -18,7 +19,7 @@ from core.exports import llama_cpp
 from core.exports.agreement import Merged
 from core.exports.merge_process import merge_elsewhere
 from core.exports.plan import ExportPlan, ExportWish
-from core.jobs import Watch
+from core.jobs import Cancelled, Watch
 from core.training.result_name import check_result_name
 from core.workspace import Workspace
 from core.zip_output import add_file, new_folder_in, new_zip
@@ -95,7 +96,6 @@ def bring(workspace: Workspace, plan: PushPlan, adapter: str, model: str, watch:
 
 def _asks(watch: Watch[Step], step: Callable[[], Step]) -> Callable[[], bool]:
     """Whether a job was cancelled, asked by telling it where it stands."""
-    from core.jobs import Cancelled
 
     def cancelled() -> bool:
         try:
@@ -131,7 +131,7 @@ def _converted(
     try:
         llama_cpp.convert(command, outfile, heard)
     except BaseException:
-        _remove(outfile)
+        shutil.rmtree(outfile.parent, ignore_errors=True)  # whatever the converter left in it
         raise
     return outfile
 
@@ -168,8 +168,3 @@ def _script(wish: ExportWish) -> Path:
         name = llama_cpp.ADAPTER_CONVERTER if wish.result == "adapter_gguf" else llama_cpp.MODEL_CONVERTER
         raise refusal("M11_no_converter", script=name, variable=llama_cpp.FOLDER_VARIABLE)
     return script
-
-
-def _remove(outfile: Path) -> None:
-    outfile.unlink(missing_ok=True)
-    outfile.parent.rmdir()

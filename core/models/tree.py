@@ -24,7 +24,7 @@ class Tree:
     """`bare` is the model without peft's wrapper, `adapted` its layers that carry adapters of LoRA type.
 
     `accepts` is what its forward takes, `cache_name` what that calls its memory. `joins`: rows may join others that are
-    under way, and begin with what was read before.
+    under way, and begin with what was read before; not where what is remembered depends on the longest row.
     """
 
     bare: Any
@@ -41,7 +41,8 @@ class Tree:
         assert name, "the loader refuses models without a cache"
         accepts = frozenset(inspect.signature(bare.forward).parameters)
         adapted = () if bare is model else _adapted_layers(bare)
-        return cls(bare, adapted, accepts, name, row_memory.remembers_plainly(bare))
+        joins = row_memory.remembers_plainly(bare) and not _stretches(bare)
+        return cls(bare, adapted, accepts, name, joins)
 
     @property
     def device(self) -> torch.device:
@@ -69,6 +70,13 @@ class Tree:
         finally:
             for handle in handles:
                 handle.remove()
+
+
+def _stretches(bare: Any) -> bool:
+    """Whether rotary positions are other ones for all rows as soon as the longest is long (`longrope`, `dynamic`)."""
+    rope = getattr(bare.config.get_text_config(), "rope_parameters", None) or {}
+    kinds = [each.get("rope_type", "") for each in (rope, *rope.values()) if isinstance(each, dict)]
+    return any(kind == "longrope" or "dynamic" in kind for kind in kinds)
 
 
 def _adapted_layers(bare: Any) -> tuple[Any, ...]:

@@ -1,7 +1,8 @@
 """Twins: a second module tree over the same weights.
 
 Owns making a twin, and giving it tensors of its own. A twin shares every parameter and buffer with the tree it was made
-of, so it costs no weight memory; its modules, hooks, configuration and train/eval flags are its own. Wrapping a twin
+of, so it costs no weight memory; its modules, hooks, configuration and train/eval flags are its own, and so are the few
+numbers that a model writes while it reads (`WRITTEN_IN_A_FORWARD`). Wrapping a twin
 (adapters) leaves the pristine tree as it was. A write in place to a shared tensor reaches every tree: what is trained
 on a twin must be tensors of its own.
 """
@@ -16,13 +17,17 @@ from typing import Any
 import torch
 from torch import nn
 
+WRITTEN_IN_A_FORWARD = "inv_freq"  # of rotary embeddings, which `longrope` writes in place by the longest row
+
 
 def make_twin(model: nn.Module) -> Any:
     """A deep copy of the module tree that shares every weight, quantised or not, with `model`; tied weights stay tied.
 
     An 8-bit model must have run one forward before (`loader.load` sees to it): the first forward moves its weights.
     """
-    shared: dict[int, Any] = {id(tensor): tensor for _, tensor in weights_of(model)}
+    shared: dict[int, Any] = {
+        id(tensor): tensor for name, tensor in weights_of(model) if not name.endswith(WRITTEN_IN_A_FORWARD)
+    }
     return copy.deepcopy(model, shared)
 
 

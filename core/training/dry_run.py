@@ -220,8 +220,8 @@ class _OptimizerClock(TrainerCallback):
 def choose(prepared: Preparation, most_tokens: int) -> list[list[Rendered]]:
     """Micro-batches to try: the longest, two median ones, the longest, a median one; each within the bound.
 
-    The longest comes first: memory is known after one step, and the first one, which warms up, is not timed. Medians are
-    three neighbours, so that shapes are new to the machine as often as they are in a run.
+    The longest comes first: memory is known after one step, and the first step, which warms up, is not timed. Medians
+    are three neighbours, so that shapes are new to the machine as often as they are in a run.
     """
     rows, plan = prepared.train, prepared.plan
     lengths = [len(row.input_ids) for row in rows]

@@ -24,7 +24,6 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 STARTER = "SmolLM2-135M-Instruct"
-STEPS = 7
 MEMORY_WITHIN, TIME_WITHIN = 0.15, 0.20
 FORECAST_WAITS_S = 600
 WORDS = ["the", "tea", "is", "ready", "when", "water", "boils", "and", "leaves", "have", "opened", "in", "a", "cup"]
@@ -144,7 +143,7 @@ def _spec(setting: Setting) -> Any:
     from core.training.spec import RunSpec
 
     training = {
-        "steps": STEPS,
+        "epochs": 1,  # the forecast is the median over the steps of an epoch
         "max_length": setting.length,
         "micro_batch_size": setting.micro,
         "gradient_accumulation_steps": setting.accumulation,

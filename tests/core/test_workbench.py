@@ -18,6 +18,8 @@ from core.chat.serving import Applied
 from core.data import datasets, library
 from core.data.options import DataOptions
 from core.errors import WorkbenchError
+from core.exports.desk import ExportStatus
+from core.exports.work import Step
 from core.models import loader
 from core.models.arrival import Cancelled, Report
 from core.settings import LoadSettings, SamplingSettings
@@ -96,6 +98,8 @@ def test_the_name_of_the_run_in_progress_is_taken(
     problem = workbench.check_result_name("colors", "lora")
     assert problem is not None and problem.key == "M25_name_taken" and problem.values["suggestion"] == "colors-2"
     assert workbench.free_result_name("colors", "lora") == "colors-2"
+    monkeypatch.setattr(workbench, "models", lambda: [SimpleNamespace(name="Tints")])  # in a folder of others
+    assert workbench.free_result_name("tints", "full") == "tints-2"
     with pytest.raises(WorkbenchError) as caught:
         workbench.rename_adapter("old", "colors")
     assert caught.value.key == "M25_name_taken"
@@ -185,6 +189,27 @@ def test_a_combination_is_applied_without_a_file_and_saved_as_a_new_adapter(poet
         poets.save_combination(parts, "poet")
     assert [entry.name for entry in poets.workspace.state.glob("combination-*")] == []
     assert len(poets.adapters()) == 4
+
+
+def test_an_adapter_that_is_exported_keeps_its_name_and_its_place(
+    poets: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poets.apply_adapter("poet")
+    running = ExportStatus("poet", "gguf", "running", Step("merging", 0.5))
+    monkeypatch.setattr(poets.exports, "status", lambda: running)
+    for refused in (
+        lambda: poets.rename_adapter("poet", "bard"),
+        lambda: poets.delete_adapter("poet", from_chat_too=True),
+    ):
+        with pytest.raises(WorkbenchError) as caught:
+            refused()
+        assert caught.value.key == "A04_adapter_exported"
+    assert poets.applied() == ["poet"]
+    monkeypatch.setattr(poets.exports, "status", lambda: None)
+    with pytest.raises(WorkbenchError, match="A04"):
+        poets.delete_adapter("poet")
+    poets.delete_adapter("poet", from_chat_too=True)
+    assert poets.applied() == [] and [info.name for info in poets.adapters()] == ["cook", "dora"]
 
 
 def test_a_saved_step_of_a_run_is_applied_under_its_name(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import shlex
 import shutil
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,10 @@ import pytest
 import app
 from core.api.access import KEY_VARIABLE, Access
 from core.api.job_body import job_spec
+from core.api.server import Api
 from core.chat.streams import ChatRequest, Reply, Stream
 from core.data.conversation import Message
+from core.data.datasets import CARDS
 from core.errors import WorkbenchError
 from core.settings import LoadSettings, MethodSettings, SamplingSettings
 from core.training.spec import StartingAdapter
@@ -388,6 +392,26 @@ def test_a_waiting_job_is_cancelled(scene: Scene) -> None:
         scene.client.fine_tuning.jobs.retrieve(job.id)
 
 
+def test_two_jobs_with_one_suffix_at_one_moment_get_two_names(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_rows(scene.workbench.workspace, 8, "few.jsonl")
+    second = threading.Event()
+    specs: list[str] = []
+
+    def spec_of(*arguments: Any) -> Any:
+        spec = job_spec(*arguments)
+        specs.append(spec.name)
+        second.wait(0.2) if len(specs) == 1 else second.set()
+        return spec
+
+    monkeypatch.setattr("core.api.jobs.job_spec", spec_of)
+    body = {"model": "other", "training_file": "few.jsonl", "suffix": "twin"}
+    with ThreadPoolExecutor(2) as pool:
+        made = [answer.json() for answer in pool.map(lambda _: scene.post("/fine_tuning/jobs", body), range(2))]
+    assert sorted(job["workbench"]["name"] for job in made) == ["twin", "twin-2"]
+    for job in made:
+        scene.client.fine_tuning.jobs.cancel(job["id"])
+
+
 def test_a_job_whose_data_is_no_good_fails_in_words(scene: Scene) -> None:
     (scene.workbench.workspace.datasets / "bad.jsonl").write_text('{"messages": [{"role": "user", "content": "?"}]}\n')
     job = scene.client.fine_tuning.jobs.create(model="tiny", training_file="bad.jsonl")
@@ -523,6 +547,37 @@ def test_an_upload_that_is_none_adds_nothing(scene: Scene, parts: dict[str, Any]
     answer = scene.raw.post("/v1/files", **parts)
     assert (answer.status_code, "error" in answer.json()) == (status, True), answer.text
     assert [info.name for info in scene.workbench.data.list()] == before
+
+
+def test_a_disk_that_is_full_is_named_and_no_bug(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(scene.workbench.data, "list", full)
+    answer = scene.raw.get("/v1/files")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (507, "A13")
+
+
+def test_a_damaged_card_keeps_no_file_from_being_listed(scene: Scene) -> None:
+    source = write_rows(scene.workbench.workspace, 4, "carded.jsonl")
+    card = source.parent / CARDS / f"{source.name}.json"
+    card.parent.mkdir(exist_ok=True)
+    card.write_text("{")
+    assert "carded.jsonl" in [file.id for file in scene.client.files.list()]
+
+
+def test_a_websocket_is_closed(scene: Scene) -> None:
+    sent: list[Any] = []
+
+    async def connected() -> Any:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    scope = {"type": "websocket", "path": "/v1/models", "headers": []}
+    asyncio.run(Api(scene.workbench, Access())(scope, connected, send))
+    assert sent == ["websocket.close"]
 
 
 def test_the_words_are_in_the_language_of_the_program(scene: Scene) -> None:

@@ -202,12 +202,28 @@ def test_the_list_offers_what_can_be_done_and_no_name_becomes_part_of_it(lang: L
 def test_a_report_is_opened_and_deleted_by_its_buttons(workbench: Workbench) -> None:
     opened, *_ = evaluate_panel.choose(workbench, "en", click(do="open", evaluation=RESULT.id))
     assert opened == RESULT.id
-    _, deleted, box, question = evaluate_panel.choose(workbench, "en", click(do="delete", evaluation=RESULT.id))
+    _, deleted, box, question, *_ = evaluate_panel.choose(workbench, "en", click(do="delete", evaluation=RESULT.id))
     assert (deleted, box["visible"]) == (RESULT.id, True)
     assert RESULT.spec.name in question
     assert evaluate_panel.delete(workbench, "en", deleted, opened) == ""
     assert RESULT.id not in evaluate_panel.listed(workbench, "en", "")
-    assert evaluate_panel.choose(workbench, "en", click(do="open", evaluation=RESULT.id)) == [gr.skip()] * 4
+    assert evaluate_panel.choose(workbench, "en", click(do="open", evaluation=RESULT.id)) == [gr.skip()] * 6
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_what_a_judge_got_is_sent_again_only_after_it_was_asked_about(
+    workbench: Workbench, monkeypatch: pytest.MonkeyPatch, lang: Language
+) -> None:
+    broke_off = "20260101-000000-gone"
+    write_spec(workbench.workspace.evaluations / broke_off / "spec.yaml", spec_from("tiny", form(judging=True)))
+    begun: list[Any] = []
+    monkeypatch.setattr(workbench.evaluations, "start", lambda spec: begun.append(spec) or RESULT.id)
+    again = click(do="again", evaluation=broke_off)
+    assert evaluate_panel.again(workbench, lang, again, "") == [gr.skip()] * 5 and not begun
+    _, asked, *_, box, question = evaluate_panel.choose(workbench, lang, again)
+    assert (asked, box["visible"]) == (broke_off, True) and "judge.example" in question
+    evaluate_panel.judge_again(workbench, lang, asked, "")
+    assert begun[0].judge.model == "big"
 
 
 # ---- the report ----

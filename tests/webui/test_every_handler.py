@@ -34,6 +34,7 @@ from core.workspace import Workspace
 from tests.core.adapters.building import save_random_adapter
 from tests.webui.test_run_history import write_run
 from webui import notices, sampling_form
+from webui.evaluation_form_panel import withdraw
 from webui.page import build_page
 
 BAD = [None, float("nan"), True, "", "../../x", "x" * 10_000, ["../x", 5], {"a": [1]}, "\ud800", 2**80]
@@ -257,6 +258,16 @@ def test_every_function_of_the_page_is_private_and_guarded(scene: Scene) -> None
     unguarded = {entry.fn.__qualname__ for entry in entries if entry.fn and not _is_guarded(entry.fn)}
     assert unguarded == UNGUARDED
     assert len(scene.handlers()) > 40
+
+
+def test_consent_to_a_judge_ends_with_whatever_changes_what_it_would_get(scene: Scene) -> None:
+    guarded = [entry for entry in scene.page.fns.values() if entry.fn and _is_guarded(entry.fn)]
+    handlers = [(entry, inspect.getclosurevars(entry.fn).nonlocals["handler"]) for entry in guarded]
+    targets = [target for entry, handler in handlers if handler is withdraw for target in entry.targets]
+    changed = {scene.page.blocks[block].elem_id for block, event in targets if event == "input" and block is not None}
+    what = ("dataset", "rows-of", "columns", "rows", "judging", "judge_url", "judge_model", "judge_key")
+    assert changed == {f"evaluate-{name}" for name in what}
+    assert any(event == "success" for _, event in targets), "a run that fills the form"
 
 
 @pytest.mark.parametrize("bad", BAD, ids=lambda value: repr(value)[:12])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.adapters.card import AdapterCard
+from core.adapters.card import AdapterCard, Ancestor, Ingredient
 from core.adapters.store import AdapterInfo
 from core.errors import Place, Problem, refusal
 from core.i18n import LANGUAGES, Language, text
@@ -267,6 +267,10 @@ def test_models_adapters_and_refusals_can_be_drawn_in_both_languages(lang: Langu
     assert "m" in model_views.model_status(status, lang)
     assert model_views.model_status(None, lang)
     assert "/data/loras/a" in model_views.adapter_details(adapter(), lang)
+    made_of = (Ingredient("poet", "0" * 64, 0.5), Ingredient("cook", "1" * 64, 1.0))
+    card = AdapterCard(name="a", base_name="tiny", made_of=made_of, lineage=(Ancestor("b", "2"), Ancestor("c", "3")))
+    shown = model_views.adapter_details(adapter(card=card), lang)
+    assert "poet × 0.5 + cook" in shown and "b ← c" in shown
     error = refusal("D42_name_empty")
     assert plan_views.plan_refused(error, lang)
     assert plan_views.name_check(error.problems[0], "x", "adapter", lang)

@@ -7,6 +7,7 @@ import json
 import stat
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from core.adapters.intake import import_folder, import_zip
 from core.adapters.store import find_adapter
 from core.errors import WorkbenchError
 from core.exports.adapter_zip import write_adapter_zip
+from core.exports.model_card import adapter_readme
 from core.models.catalog import find_model, fingerprint
 from core.workspace import Workspace
 from core.zip_output import EARLIEST
@@ -204,7 +206,16 @@ def test_a_folder_without_an_adapter_is_refused(place: Workspace, tmp_path: Path
     (tmp_path / "pickled" / "adapter_model.bin").write_bytes(b"x")
     with pytest.raises(WorkbenchError, match="M13"):
         import_folder(place, tmp_path / "pickled")
+    (tmp_path / "pickled" / WEIGHTS).symlink_to(tmp_path / "gone")
+    with pytest.raises(WorkbenchError, match="D40"):
+        import_folder(place, tmp_path / "pickled")
     assert nothing_came(place)
+
+
+def test_what_a_foreign_adapter_calls_its_base_stays_on_one_line_of_the_readme(place: Workspace) -> None:
+    info = replace(find_adapter(place, "judge"), base_name="tiny\nimport os", dataset="a\nb")
+    assert "\nimport os" not in adapter_readme(info, None)
+    assert "tiny\\u000aimport os" in adapter_readme(info, None)
 
 
 def test_a_full_disk_is_named_before_anything_is_written(

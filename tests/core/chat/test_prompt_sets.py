@@ -26,9 +26,7 @@ class Answering:
         self.go = threading.Semaphore(0)
         self.error: Exception | None = None
 
-    def __call__(
-        self, chat: Any, prompts: Any, columns: Any, sampling: Any, report: Any, cancelled: Any
-    ) -> Iterator[Any]:
+    def __call__(self, chat: Any, prompts: Any, columns: Any, sampling: Any, cancelled: Any) -> Iterator[Any]:
         for number, messages in enumerate(prompts):
             for column, adapter in enumerate(columns):
                 assert self.go.acquire(timeout=WAIT_S)

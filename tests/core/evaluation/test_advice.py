@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from core.errors import refusal
 from core.evaluation.advice import advice, advice_text, judge_failed
 from core.evaluation.assembly import best_and_worst, visible
-from core.evaluation.results import Advice, ColumnResult, FieldResult, LossResult, RowResult
+from core.evaluation.results import Advice, ColumnResult, FieldResult, ForgettingResult, LossResult, RowResult
 from core.evaluation.spec import EvaluationSpec
 from core.i18n import LANGUAGES
 
@@ -36,6 +37,7 @@ SAID: list[tuple[str, list[ColumnResult], list[RowResult], dict[str, int]]] = [
     ("no_better_than_frequent", [column(""), column("one", 1.0, BAD_FIELD)], ROWS, {}),
     ("worse_loss", [column("", 1.0), column("one", 1.2)], ROWS, {}),
     ("no_number", [column(""), column("one", None)], ROWS, {}),
+    ("no_number", [column(""), replace(column("one"), forgetting=ForgettingResult({}, (), 0))], ROWS, {}),
     ("few_rows", [column(""), column("one")], ROWS[:10], {}),
     ("seen_in_training", [column(""), column("one")], ROWS, {"one": 7}),
     (

@@ -83,6 +83,14 @@ def test_what_goes_wrong_in_the_engine_is_raised_and_the_rest_ended() -> None:
     assert chat.streams[0].is_cancelled
 
 
+def test_what_went_wrong_with_one_answer_is_not_hidden_by_another_of_its_group() -> None:
+    """The answers of a group may be made in several batches: a published end of the others comes after the failure."""
+    stream = Stream([OPEN, OPEN])
+    stream.fail(refusal("A20_out_of_memory_in_chat", rows=1, tokens=9))
+    stream.publish([OPEN, replace(OPEN, finished="cancelled")])
+    assert [reply.finished for reply in stream.replies] == ["error", "error"]
+
+
 def test_more_columns_than_are_asked_at_once_are_still_one_group() -> None:
     chat = Chat()
     columns = [f"c{number}" for number in range(answering.ROWS_AT_ONCE + 2)]

@@ -6,12 +6,13 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from core.errors import WorkbenchError
-from core.evaluation import procedure
+from core.evaluation import admission, procedure
 from core.evaluation.results import result_from_json, result_to_json
 from core.evaluation.spec import EvaluationSpec, read_spec
 from core.evaluation.store import RESULT_FILE
@@ -76,12 +77,23 @@ def test_base_and_adapter_are_measured_on_every_row(workbench: Workbench) -> Non
     seen: list[str] = []
     tell = procedure.evaluate
 
+    folder = workbench.workspace.adapters / "one"
+    aside = folder.with_name(".aside")
+
+    def heard(phase: str, *amounts: int) -> None:
+        if phase == "loss" and not aside.exists():
+            folder.rename(aside)  # from here on the adapter is not on disk any more
+        seen.append(phase)
+
     def watched(evaluation_id: str, spec: Any, materials: Any, report: Any, cancelled: Any) -> Any:
-        return tell(evaluation_id, spec, materials, lambda *told: (seen.append(told[0]), report(*told)), cancelled)
+        return tell(evaluation_id, spec, materials, lambda *told: (heard(*told), report(*told)), cancelled)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(procedure, "evaluate", watched)
-        result = finished(workbench, spec_of(forgetting=True))
+        try:
+            result = finished(workbench, spec_of(forgetting=True))
+        finally:
+            aside.rename(folder)
     assert list(dict.fromkeys(seen)) == ["reading", "loss", "forgetting", "answers", "questions", "result"]
     base, one = result.columns
     assert (base.column, one.column) == ("", "one")
@@ -147,6 +159,10 @@ def test_an_evaluation_is_cancelled_at_once_and_can_be_started_again(workbench: 
     desk.cancel(new)
     assert desk.wait(WAIT_S) and evaluation_id not in {each.id for each in desk.list()}
     assert desk.spec(new).dataset == "many.jsonl"
+    judged = desk._store.new(spec_of(judge={"url": "http://127.0.0.1:9/v1", "model": "m"}))
+    with pytest.raises(WorkbenchError, match="leaves this machine"):
+        desk.again(judged)
+    desk.delete(judged)
     desk.delete(new)
     assert new not in {each.id for each in desk.list()}
 
@@ -214,6 +230,29 @@ def test_what_cannot_be_measured_is_refused_before_any_work(
         workbench.evaluations.start(spec_of(**values))
     assert caught.value.key == key
     assert workbench.evaluations.list() == before and workbench.evaluations.active() is None
+
+
+def test_a_step_is_that_of_the_newest_run_of_the_name_that_has_it() -> None:
+    """As in chat: the page offers the steps of all of them."""
+    steps = {"new": (5,), "old": (5, 9)}
+    runs: Any = SimpleNamespace(
+        list=lambda: [SimpleNamespace(run_id=run_id, name="poet") for run_id in steps],
+        saved_steps=steps.__getitem__,
+        saved_adapter=lambda run_id, step: f"{run_id}/{step}",
+        spec=lambda run_id: run_id,
+    )
+    place: Any = None
+    assert admission._adapter("poet @ 5", place, runs) == ("new/5", "new")
+    assert admission._adapter("poet @ 9", place, runs) == ("old/9", "old")
+
+
+def test_where_nothing_can_be_written_it_says_so_and_another_can_begin(
+    workbench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.evaluation.store.write_spec", _raising(OSError(28, "No space left on device")))
+    with pytest.raises(WorkbenchError, match="A14"):
+        workbench.evaluations.start(spec_of())
+    assert workbench.evaluations.active() is None
 
 
 def test_without_a_model_it_says_so(workspace: Workspace) -> None:

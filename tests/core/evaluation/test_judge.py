@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from core.data.conversation import Example
 from core.errors import WorkbenchError
 from core.evaluation import judge_endpoint
-from core.evaluation.judge import Item, Verdict, judge_answers, outgoing, verdict_in
+from core.evaluation.judge import MAX_PROMPT_CHARACTERS, Item, Verdict, judge_answers, outgoing, verdict_in
+from core.evaluation.rows import ChosenRow
 from core.evaluation.spec import JudgeSettings
 from tests.core.models.conftest import assert_shown_in_both_languages
 
@@ -116,6 +118,23 @@ def test_answers_to_come_are_counted_and_not_guessed(judge: Judge) -> None:
     whole = outgoing(judge.settings(), [*ITEMS, Item(9, "question 9", "reference 9", "answer 9")])
     assert (said.requests, said.answers_to_come, whole.answers_to_come) == (4, 1, 0)
     assert whole.characters - said.characters == len("answer 9")
+
+
+def test_the_rules_and_turns_before_a_question_are_sent_with_it_as_far_as_there_is_room(judge: Judge) -> None:
+    def item(*said: tuple[str, str]) -> Item:
+        prompt: Any = tuple({"role": role, "content": content} for role, content in said)
+        return Item.of(ChosenRow(4, Example((), line=0), said[-1][1], "语速：3", prompt), "语速：2")
+
+    assert item(("user", "Q?")).question == "Q?"
+    graded = item(("system", "评分规则"), ("user", "A?"), ("assistant", "A."), ("user", "Q?"))
+    assert graded.question == "[系统]\n评分规则\n\n[用户]\nA?\n\n[助手]\nA.\n\n[用户]\nQ?"
+    long = item(("system", "rules" + 9 * MAX_PROMPT_CHARACTERS * "x"), ("user", "Q?")).question
+    assert long.startswith("[系统]\nrules") and long.endswith("\n\n[用户]\nQ?")
+    assert MAX_PROMPT_CHARACTERS - 1 <= len(long) <= MAX_PROMPT_CHARACTERS
+    said = outgoing(judge.settings(), [graded])
+    judged(judge.settings(), [graded])
+    assert said.characters == sum(len(message["content"]) for message in judge.asked[0]["messages"])
+    assert "评分规则" in judge.asked[0]["messages"][1]["content"]
 
 
 def test_chinese_rows_are_judged_in_chinese(judge: Judge) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -61,11 +62,15 @@ def test_a_merge_in_a_process_of_its_own_makes_a_model(
     desk.start(wish(adapted("LORA"), "model", name="merged", dtype="fp32"), outbox)
     with pytest.raises(WorkbenchError, match="A01"):
         desk.start(wish("lora", "model", name="other"), outbox)
+    desk.refuse_exported("another")
+    with pytest.raises(WorkbenchError, match="A04"):
+        desk.refuse_exported("lora")
     status = desk.wait(WAIT_S)
     assert status and status.state == "finished", status
     assert status.done and status.done.model == "merged" and status.done.merged
     exact = status.done.merged.exact
     assert exact.same == exact.tokens > 0
+    desk.refuse_exported("lora")
     assert find_model(place, "merged").loadable
     assert desk.merged_models("lora") == ["merged"]
     assert [entry.name for entry in outbox.iterdir()] == []
@@ -160,6 +165,12 @@ def test_a_gguf_file_is_made_by_the_converter_that_is_here(
     assert (status.done.file.name, status.done.file.read_text()) == ("lora.gguf", "GGUF")
     assert (len(merges) == 1) == (result == "gguf")
     assert "--outtype f16" in status.step.line
+    for script in tmp_path.glob("*_to_gguf.py"):
+        script.write_text(CONVERTER + "open(sys.argv[at + 1] + '.part', 'w').write('GG'); sys.exit(3)")
+    desk.start(asked, outbox)
+    status = desk.wait(WAIT_S)
+    assert status and status.problem and status.problem.key == "M11_converter_failed"
+    assert list(outbox.iterdir()) == [], "nor what the converter left"
 
 
 def test_what_can_be_known_before_is_refused_before(
@@ -219,6 +230,32 @@ def test_the_time_left_follows_the_share_that_is_done(
     desk.start(wish(adapted("LORA"), "model", name="x"), outbox)
     desk.wait(WAIT_S)
     assert [status.eta_s for status in seen] == [None, 30.0]
+
+
+def test_nobody_who_asks_how_an_export_goes_waits_for_an_import(
+    desk: ExportDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def import_zip(*_: Any) -> Any:
+        asking = threading.Thread(target=desk.status, daemon=True)
+        asking.start()
+        asking.join(1.0)
+        asked.append(not asking.is_alive())
+
+    monkeypatch.setattr("core.adapters.intake.import_zip", import_zip)
+    (desk._workspace.state / "import-killed").mkdir()
+    desk.import_zip(Path("x.zip"))
+    assert asked == [True]
+    assert list(desk._workspace.state.glob("import-*")) == [], "what a killed server left is gone"
+
+
+def test_virtual_tokens_are_served_by_nobody_else(desk: ExportDesk, adapted: Adapted) -> None:
+    name = adapted("PROMPT_TUNING")
+    for asked in (desk.serving, desk.modelfile):
+        with pytest.raises(WorkbenchError) as refused:
+            asked(name)
+        assert refused.value.key == "M18_not_mergeable"
 
 
 def test_a_push_without_a_token_is_refused_before_anything(

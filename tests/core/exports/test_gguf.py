@@ -118,10 +118,10 @@ def test_a_cancelled_program_ends_with_what_it_started() -> None:
 
 
 def test_a_modelfile_has_the_template_the_settings_and_the_system_prompt(place: Workspace) -> None:
-    made = modelfile(find_model(place, "tiny"), 'Be """kind""".', "x.gguf", "a.gguf")
+    made = modelfile(find_model(place, "tiny"), 'Be """kind""".', "x.gguf")
     assert made.family == "chatml"
     lines = made.text.splitlines()
-    assert lines[:2] == ["FROM ./x.gguf", "ADAPTER ./a.gguf"]
+    assert lines[0] == "FROM ./x.gguf"
     assert 'if eq .Role "user" }}<|im_start|>user\n{{ .Content }}<|im_end|>\n{{ else if' in made.text
     assert made.text.count('"""') == 4, "a quote in the prompt ends nothing"
     assert "PARAMETER num_ctx 512" in lines and 'PARAMETER stop "<|im_end|>"' in lines

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from core.models.beams import generate_beams
-from core.models.generation import GenerationRequest, Token, decode
+from core.models.generation import Decoding, GenerationRequest, Token, decode
 from core.models.prefix import Prefix, takes_past
 from core.models.token_choice import TokenChooser
+from core.models.tree import Tree
 from core.models.twin import make_twin
 from core.settings import SamplingSettings
 
@@ -104,10 +105,13 @@ def test_prompts_of_different_lengths_in_one_batch_answer_as_alone(tiny_model: A
 SIZES = {"vocab_size": 512, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
 ATTENTION = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
              "num_key_value_heads": 2}  # fmt: skip
+LONGROPE = {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0] * 8, "long_factor": [4.0] * 8,
+            "factor": 16.0}  # fmt: skip
 ARCHITECTURES = {
     "llama": ATTENTION,
     "gpt2": {"n_embd": 64, "n_layer": 2, "n_head": 4},  # learned positions: padding must not move them
     "mistral": {"sliding_window": 4, **ATTENTION},
+    "phi3": {"rope_parameters": LONGROPE, "original_max_position_embeddings": 32, **ATTENTION},
     "lfm2": {"layer_types": ["conv", "full_attention"], **ATTENTION},
     "mamba2": {
         "hidden_size": 64,
@@ -148,6 +152,19 @@ def test_architectures_answer_as_alone_and_as_by_generate(model_type: str) -> No
         input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=20, eos_token_id=None
     )[0, ids.shape[1] :].tolist()
     assert together[3] == expected
+
+
+def test_a_long_row_stretches_no_other_rows_positions() -> None:
+    """Phi-3 and its kin read every row of a forward otherwise once one is long: none joins another's forward."""
+    model = random_model("phi3")
+    long, short = (GenerationRequest(prompt, GREEDY) for prompt in ([*range(40)], PROMPTS[1]))
+    decoding, tree, found = Decoding(NO_END, PAD), Tree.of(model), dict[int, list[int]]()
+    for begun in (long, short):
+        decoding.add(tree, [begun])
+        for _ in range(3 if begun is long else 100):
+            for token in decoding.step(tree):
+                found.setdefault(token.row, []).append(token.token_id or 0)
+    assert list(found.values()) == [alone(model, long), alone(model, short)]
 
 
 def test_base_and_adapters_in_one_batch_answer_as_alone(tiny_model: Any, serving_tree: Any) -> None:
@@ -394,4 +411,4 @@ def test_a_prefix_is_not_used_up(tiny_model: Any) -> None:
 
 def test_only_models_that_remember_by_keys_and_values_take_learned_ones() -> None:
     taking = {model_type: takes_past(random_model(model_type)) for model_type in ARCHITECTURES}
-    assert taking == {"llama": True, "gpt2": True, "mistral": True, "lfm2": False, "mamba2": False}
+    assert {name for name, takes in taking.items() if not takes} == {"lfm2", "mamba2"}
