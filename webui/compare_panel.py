@@ -1,7 +1,4 @@
-"""Runs beside each other: overlaid curves, the settings in which they differ, how they ended, what they answer.
-
-Which ones a person chose is kept in the browser, and is there again after a reload.
-"""
+"""Runs beside each other: overlaid curves, the settings in which they differ, how they ended, what they answer."""
 
 from __future__ import annotations
 
@@ -58,18 +55,7 @@ def connect(wiring: Wiring, panel: ComparePanel, listing: gr.HTML, run: gr.Dropd
     again = [panel.runs.input, wiring.language.input, panel.part.expand, begun_or_ended]
     for trigger in (again, *changed):
         wiring.on(trigger, draw, chosen, shown, **RAW)
-    # The secret keeps the entry readable after a restart; it hides nothing from the browser it lies in.
-    kept = gr.BrowserState([], storage_key="workbench.compared-runs", secret="compared-runs")  # noqa: S106
-    wiring.on(wiring.page.load, restore, [kept], [panel.runs])
-    panel.runs.change(None, [panel.runs], [kept], js="(runs) => runs", api_visibility="private", show_progress="hidden")
     wiring.on(panel.view.changed, show_chart, [panel.runs, *panel.view.values], [panel.plot], **RAW)
-
-
-def restore(workbench: Workbench, lang: Language, kept: object) -> Any:
-    """The runs that were chosen before the page was loaded, as far as there still are any."""
-    if not kept:
-        return gr.skip()
-    return gr.update(choices=run_views.run_choices(workbench.runs.list(), lang), value=_known(workbench, kept))
 
 
 def toggle(
@@ -81,15 +67,19 @@ def toggle(
         return [gr.skip()] * 5
     before = runs if isinstance(runs, list) else []
     wanted = [each for each in before if each != run_id] if run_id in before else [*before, run_id]
-    _, *drawn = draw(workbench, lang, wanted[-MAX_COMPARED:], opened, *view)
-    return [gr.update(open=True), *drawn]
+    _, choice, *drawn = draw(workbench, lang, wanted[-MAX_COMPARED:], opened, *view)
+    return [gr.update(open=True), {**choice, "value": _known(workbench, wanted[-MAX_COMPARED:])}, *drawn]
 
 
 def draw(workbench: Workbench, lang: Language, runs: object, opened: str | None, *view: Any) -> list[Any]:
-    """The comparison of the runs that are still there, and the list of all with those marked."""
+    """The comparison of the runs that are still there, and the list of all with those marked.
+
+    The choice is sent back only where a run of it is gone: a late answer would undo what was chosen meanwhile.
+    """
     every = workbench.runs.list()
     wanted = _known(workbench, runs)
-    choice = gr.update(choices=run_views.run_choices(every, lang), value=wanted)
+    gone = {"value": wanted} if wanted != (runs or []) else {}
+    choice = gr.update(choices=run_views.run_choices(every, lang), **gone)
     marked = history_panel.draw(every, opened, wanted, lang)
     if len(wanted) < MIN_COMPARED:
         return [gr.skip(), choice, gr.update(visible=False), compare_views.too_few(lang), marked]

@@ -38,13 +38,12 @@ from webui.open_run import OpenRun
 from webui.queue_panel import QueuePanel
 from webui.run_actions import RunActions
 from webui.run_panel import RunPanel
-from webui.wiring import RAW, Wiring
+from webui.wiring import RAW, RUNS_IN_TURN, Wiring
 
 if TYPE_CHECKING:
     from core.training.queue import QueueState
 
 CHARTS_S = 2.0  # a browser draws the curves anew from nothing, so not at each tick
-IN_TURN: dict[str, Any] = {**RAW, "concurrency_id": "runs", "concurrency_limit": 1}
 LISTS = 3  # outputs of `show_run`: queue, choice of a run, history
 DRAWN = 25  # all of them: what is open, its buttons, the lists, what was seen, the run in progress
 SHOW_FORM_JS = "() => document.getElementById('run-name')?.scrollIntoView({block: 'center'})"
@@ -107,9 +106,9 @@ def connect(wiring: Wiring) -> list[Any]:
     drawn = [*panel.shown, seen, active]
     ticked, chosen = [seen, *panel.wishes], [panel.run, *panel.wishes]
     changes = pulse.build(partial(state_of, wiring.workbench))
-    wiring.on(changes.click, tick, ticked, drawn, trigger_mode="always_last", **IN_TURN)
+    wiring.on(changes.click, tick, ticked, drawn, trigger_mode="always_last", **RUNS_IN_TURN)
     for event in queue_panel.connect(wiring, panel.queue):
-        wiring.on(event.then, tick, ticked, drawn, **IN_TURN)
+        wiring.on(event.then, tick, ticked, drawn, **RUNS_IN_TURN)
     opened = [wiring.language.input, wiring.shared["tab-training"].select, panel.run.input]
     form: RunPanel = wiring.shared["run-panel"]
     held = [wiring.shared["repeats"], *form.inputs]
@@ -117,9 +116,9 @@ def connect(wiring: Wiring) -> list[Any]:
     hinted = wiring.on(panel.opened.hints.click, hints_panel.stop, [panel.run], **RAW)
     changed = [event.then for event in (hinted, *run_actions.connect(wiring, panel.actions, panel.run))]
     for trigger in (opened, begun, *changed):
-        wiring.on(trigger, show_run, chosen, drawn, **IN_TURN)
+        wiring.on(trigger, show_run, chosen, drawn, **RUNS_IN_TURN)
     clicked = [panel.queue.listing.click, panel.history.listing.click]
-    wiring.on(clicked, open_clicked, panel.wishes, drawn, **IN_TURN)
+    wiring.on(clicked, open_clicked, panel.wishes, drawn, **RUNS_IN_TURN)
     open_run.connect(wiring, panel.opened, panel.run)
     compare_panel.connect(wiring, panel.comparing, panel.history.listing, panel.run, changed)
     return _connect_filling(wiring, panel)

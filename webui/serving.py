@@ -32,6 +32,7 @@ FENCED: dict[str, Any] = {  # what gradio offers beside the page: the fewer door
     "footer_links": [],
 }
 LOOKS_S = 0.01  # how often gradio looks whether an event waits; every millisecond, as usual, is work for an idle server
+WAKES_S = 0.5  # a signal that the system gave to another thread does not wake a wait without an end
 SWITCH_S = 0.0005  # how long a busy thread may keep Python from the others: while a big file is checked, 5 ms (the
 # usual) add up to seconds for each click
 
@@ -84,8 +85,10 @@ def serve_page(
     for url in filter(None, (local_url, share_url)):
         sys.stdout.write(text("cli.ready", lang, url=url) + "\n")
     sys.stdout.flush()
+    for_ever = threading.Event()
     try:
-        threading.Event().wait()
+        while not for_ever.wait(WAKES_S):
+            pass
     except KeyboardInterrupt:
         sys.stdout.write(text("cli.closing", lang) + "\n")
     finally:

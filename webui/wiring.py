@@ -21,6 +21,8 @@ ComponentT = TypeVar("ComponentT")
 # For events whose values the core checks: without gradio's own refusals, which are in its words, not ours. Not for
 # files and states, which gradio has to look up.
 RAW: dict[str, Any] = {"preprocess": False}
+# For what draws a run: one after the other, so that a page never mixes two runs.
+RUNS_IN_TURN: dict[str, Any] = {**RAW, "concurrency_id": "runs", "concurrency_limit": 1}
 Properties = Callable[[Language], dict[str, Any]]
 
 

@@ -148,17 +148,6 @@ def test_whatever_a_browser_sends_as_compared_is_no_bug(workspace: Workspace, wo
     assert compare_panel.show_chart(workbench, "en", sent, *VIEW) == gr.skip()
 
 
-@pytest.mark.parametrize(
-    ("kept", "value"), [(["run-1", "gone"], ["run-1"]), ([], None), (None, None), ("run-1", []), ([{}, 7], [])]
-)
-def test_the_compared_runs_come_back_after_a_reload(
-    workspace: Workspace, workbench: Any, kept: Any, value: list[str] | None
-) -> None:
-    write_run(workspace, "run-1")
-    restored = compare_panel.restore(workbench, "en", kept)
-    assert restored == gr.skip() if value is None else restored["value"] == value
-
-
 def test_a_deleted_run_is_compared_no_more(workspace: Workspace, workbench: Any) -> None:
     ids = [write_run(workspace, "run-1"), write_run(workspace, "run-2")]
     workbench.runs.delete("run-1")
