@@ -31,6 +31,20 @@ CHATML = (
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    """Half characters that a test deals with are escaped: reports go from process to process as UTF-8."""
+    report: Any = yield
+    report.sections = [(name, _escaped(words)) for name, words in report.sections]
+    if report.longrepr is not None and _escaped(str(report.longrepr)) != str(report.longrepr):
+        report.longrepr = _escaped(str(report.longrepr))
+    return report  # type: ignore[no-any-return]
+
+
+def _escaped(words: str) -> str:
+    return words.encode("utf-8", "backslashreplace").decode()
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
     """What is imported and collected stays for good: no search for garbage walks over it, now or in a test.
 

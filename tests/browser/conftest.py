@@ -41,6 +41,7 @@ USUAL_CONSOLE = (
     "ERR_CONNECTION",
     "ERR_INCOMPLETE_CHUNKED",
     "Failed to fetch",
+    "TypeError: network error",  # a stream whose server was killed
     "AbortError: signal is aborted without reason",
 )
 

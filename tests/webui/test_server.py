@@ -260,7 +260,7 @@ def test_half_characters_and_huge_numbers_do_not_end_the_stream(server: Server) 
         ("rename_adapter", [], ["y"]),
         ("stop_and_keep", [], []),
         ("chat_with_it", [], []),
-        ("export_json", [], []),
+        ("export_json", [None], []),
         ("delete_preset", [], []),
         ("delete_character", [], []),
     ],
