@@ -42,6 +42,7 @@ USUAL_CONSOLE = (
     "ERR_INCOMPLETE_CHUNKED",
     "Failed to fetch",
     "TypeError: network error",  # a stream whose server was killed
+    "Unexpected error 404: Not Found",  # gradio's queue has forgotten the session of a page that is going away
     "AbortError: signal is aborted without reason",
 )
 
