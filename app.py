@@ -27,7 +27,7 @@ from core import commands  # noqa: E402 - the environment above must come first
 from core.errors import WorkbenchError, refusal  # noqa: E402
 from core.i18n import LANGUAGES, Language, text  # noqa: E402
 from core.leaving import leaving_in_order  # noqa: E402
-from core.models.arrival import DISK_ERRORS, SPARE_BYTES, write_problem  # noqa: E402
+from core.models.arrival import in_words  # noqa: E402
 from core.workspace import Workspace  # noqa: E402
 
 log = logging.getLogger("workbench")
@@ -49,16 +49,11 @@ def _carried_out(options: argparse.Namespace) -> int:
         workspace = Workspace(options.data_dir.resolve(), tuple(folder.resolve() for folder in options.models_dir))
         _log_to_file(workspace)
         return serve(workspace, options) if options.command == "serve" else commands.run(workspace, options)
-    except WorkbenchError as error:
-        return _refuse(error, options)
     except KeyboardInterrupt:
         return 130
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            return _own_up(options)
-        return _refuse(write_problem(options.data_dir, SPARE_BYTES, error), options)
-    except Exception:  # noqa: BLE001 - logged in full
-        return _own_up(options)
+    except Exception as error:  # noqa: BLE001 - what is no refusal is logged in full
+        told = in_words(error, options.data_dir)
+        return _refuse(told, options) if isinstance(told, WorkbenchError) else _own_up(options)
 
 
 def _refuse(error: WorkbenchError, options: argparse.Namespace) -> int:

@@ -10,7 +10,6 @@ come through `chat_flow`, their look from `chat_views`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -25,6 +24,7 @@ from core.i18n import Language
 from core.settings import SamplingSettings
 from core.workbench import Workbench
 from webui import chat_columns, chat_flow, side_by_side
+from webui.browser_file import browser_file
 from webui.chat_desk import Desk
 from webui.chat_flow import Ask, Scene, checked_question, checked_text, open_conversation
 from webui.chat_panes import growing_updates, pane_updates
@@ -324,7 +324,7 @@ def _with_its_columns(workbench: Workbench, desk: Desk, scene: Scene, conversati
 def _file(conversation: Conversation, suffix: str, content: str) -> str:
     """A file for the browser to keep, as JSON of its name and content: it never lies where a URL could reach it."""
     name = f"chat-{conversation.created[:10]}-{conversation.id[:8]}.{suffix}"
-    return json.dumps({"name": name, "content": content})
+    return browser_file(name, content)
 
 
 def _with_turns(workbench: Workbench, scene: Scene) -> Conversation:

@@ -14,20 +14,13 @@ import gradio as gr
 
 from webui import chat_handlers as handlers
 from webui import prompt_set_panel, steps_panel, vote_panel
+from webui.browser_file import SAVE_FILE_JS
 from webui.chat_desk import Desk
 from webui.chat_flow import MAX_PANES
 from webui.chat_panes import Pane, build_panes, outputs_of
 from webui.chat_text import COPY_PLAIN_JS
 from webui.wiring import RAW, Wiring
 
-SAVE_FILE_JS = """(file) => {
-  const { name, content } = JSON.parse(file);
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([content], { type: "application/octet-stream" }));
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-}"""
 # What shapes the next answers beside the open conversation, in the order of a handler's form.
 SCENE = ("chat-columns", "system-prompt", "character", "chat-search", "compare-blind", "compare-marked")
 ANSWER: dict[str, Any] = {**RAW, "concurrency_limit": None}  # the engine has its own queue
@@ -122,9 +115,9 @@ def connect(wiring: Wiring) -> None:
     _connect_side(wiring, [desk, *scene], shown)
     _connect_answers(wiring, form, shown)
     _connect_panes(wiring, panes, form, shown)
-    vote_panel.connect(wiring, [desk, *scene], shown, SAVE_FILE_JS)
+    vote_panel.connect(wiring, [desk, *scene], shown)
     steps_panel.connect(wiring, form, shown)
-    prompt_set_panel.connect(wiring, form, SAVE_FILE_JS)
+    prompt_set_panel.connect(wiring, form)
 
 
 def open_model_tab(workbench: Any, lang: Any) -> Any:

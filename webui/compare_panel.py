@@ -10,6 +10,7 @@ import gradio as gr
 
 from core.i18n import Language
 from core.training.desk import MAX_COMPARED, MIN_COMPARED
+from core.training.history import RunSummary
 from core.workbench import Workbench
 from webui import chart_controls, charts, compare_views, history_panel, run_views
 from webui.chart_controls import ChartControls
@@ -67,8 +68,10 @@ def toggle(
         return [gr.skip()] * 5
     before = runs if isinstance(runs, list) else []
     wanted = [each for each in before if each != run_id] if run_id in before else [*before, run_id]
-    _, choice, *drawn = draw(workbench, lang, wanted[-MAX_COMPARED:], opened, *view)
-    return [gr.update(open=True), {**choice, "value": _known(workbench, wanted[-MAX_COMPARED:])}, *drawn]
+    every = workbench.runs.list()
+    known = _known(every, wanted[-MAX_COMPARED:])
+    choice = gr.update(choices=run_views.run_choices(every, lang), value=known)
+    return [gr.update(open=True), choice, *_compared(workbench, lang, every, known, opened, *view)]
 
 
 def draw(workbench: Workbench, lang: Language, runs: object, opened: str | None, *view: Any) -> list[Any]:
@@ -77,28 +80,34 @@ def draw(workbench: Workbench, lang: Language, runs: object, opened: str | None,
     The choice is sent back only where a run of it is gone: a late answer would undo what was chosen meanwhile.
     """
     every = workbench.runs.list()
-    wanted = _known(workbench, runs)
-    gone = {"value": wanted} if wanted != (runs or []) else {}
+    known = _known(every, runs)
+    gone = {"value": known} if known != (runs or []) else {}
     choice = gr.update(choices=run_views.run_choices(every, lang), **gone)
-    marked = history_panel.draw(every, opened, wanted, lang)
-    if len(wanted) < MIN_COMPARED:
-        return [gr.skip(), choice, gr.update(visible=False), compare_views.too_few(lang), marked]
-    compared = workbench.runs.compare(wanted)
-    figure = charts.comparison_figure(compared.curves, ChartView.of(*view), lang)
-    plot = gr.update(visible=True, value=figure)
-    return [gr.skip(), choice, plot, compare_views.comparison(compared, lang), marked]
+    return [gr.skip(), choice, *_compared(workbench, lang, every, known, opened, *view)]
 
 
 def show_chart(workbench: Workbench, lang: Language, runs: object, *view: Any) -> Any:
     """The overlaid curves as a person now wants to see them."""
-    wanted = _known(workbench, runs)
+    wanted = _known(workbench.runs.list(), runs)
     if len(wanted) < MIN_COMPARED:
         return gr.skip()
     return charts.comparison_figure(workbench.runs.compare(wanted).curves, ChartView.of(*view), lang)
 
 
-def _known(workbench: Workbench, runs: object) -> list[str]:
+def _compared(
+    workbench: Workbench, lang: Language, every: Sequence[RunSummary], known: list[str], opened: str | None, *view: Any
+) -> list[Any]:
+    """Plot and tables of the runs that are compared, and the list of all with those marked."""
+    marked = history_panel.draw(every, opened, known, lang)
+    if len(known) < MIN_COMPARED:
+        return [gr.update(visible=False), compare_views.too_few(lang), marked]
+    compared = workbench.runs.compare(known)
+    figure = charts.comparison_figure(compared.curves, ChartView.of(*view), lang)
+    return [gr.update(visible=True, value=figure), compare_views.comparison(compared, lang), marked]
+
+
+def _known(every: Sequence[RunSummary], runs: object) -> list[str]:
     """The runs among what a browser sent that there are, as many as can be compared."""
-    known = [run.run_id for run in workbench.runs.list()]
-    wanted = [each for each in (runs if isinstance(runs, list) else []) if each in known]
+    ids = [run.run_id for run in every]
+    wanted = [each for each in (runs if isinstance(runs, list) else []) if each in ids]
     return list(dict.fromkeys(wanted))[:MAX_COMPARED]

@@ -16,7 +16,7 @@ import gradio as gr
 
 from core.errors import ProblemText, WorkbenchError, excerpt, refusal
 from core.i18n import LANGUAGES, Language, text
-from core.models.arrival import DISK_ERRORS, SPARE_BYTES, write_problem
+from core.models.arrival import in_words
 from core.workbench import Workbench
 from webui.incoming import received, received_event
 
@@ -44,7 +44,7 @@ def guarded(handler: Callable[..., Any], workbench: Workbench) -> Callable[..., 
             try:
                 yield from handler(workbench, language, *arguments(values))
             except Exception as error:
-                raise notice(_for_people(error, workbench), language) from error
+                raise notice(in_words(error, workbench.workspace.root), language) from error
 
         return _asking_for(event, stream)
 
@@ -53,17 +53,9 @@ def guarded(handler: Callable[..., Any], workbench: Workbench) -> Callable[..., 
         try:
             return handler(workbench, language, *arguments(values))
         except Exception as error:
-            raise notice(_for_people(error, workbench), language) from error
+            raise notice(in_words(error, workbench.workspace.root), language) from error
 
     return _asking_for(event, call)
-
-
-def _for_people(error: Exception, workbench: Workbench) -> Exception:
-    """The error; where the disk refused something, that in words: it is no bug."""
-    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-        log.info("the disk refused", exc_info=error)
-        return write_problem(workbench.workspace.root, SPARE_BYTES, error)
-    return error
 
 
 def _event_data(handler: Callable[..., Any]) -> type[gr.EventData] | None:

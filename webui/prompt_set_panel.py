@@ -6,7 +6,6 @@ asks how far it is. Who answers and how is the Chat tab's form.
 
 from __future__ import annotations
 
-import json
 import secrets
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,6 +18,7 @@ from core.i18n import Language, text
 from core.workbench import Workbench
 from core.workspace import now
 from webui import chat_columns, chat_flow, prompt_set_views
+from webui.browser_file import SAVE_FILE_JS, browser_file
 from webui.chat_desk import Desk
 from webui.chat_flow import Scene, checked_text
 from webui.chat_handlers import SCENE_SIZE
@@ -100,8 +100,8 @@ def _source_words(lang: Language) -> dict[str, Any]:
     return {"label": text("prompt_set.source.label", lang), "choices": choices}
 
 
-def connect(wiring: Wiring, form: list[Any], save_js: str) -> None:
-    """`form` is what the handlers of answers take, the desk first; `save_js` hands a file to the person."""
+def connect(wiring: Wiring, form: list[Any]) -> None:
+    """`form` is what the handlers of answers take, the desk first."""
     panel: PromptSetPanel = wiring.shared["prompt-set-panel"]
     desk = wiring.shared["chat-desk"]
     seen = [desk, panel.seen]
@@ -115,7 +115,7 @@ def connect(wiring: Wiring, form: list[Any], save_js: str) -> None:
     wiring.on(panel.table.click, turn, seen, panel.shown, **RAW)
     for button, kind in ((panel.csv, export_csv), (panel.jsonl, export_jsonl)):
         exported = wiring.on(button.click, kind, [desk], wiring.shared["chat-file"], **RAW)
-        exported.success(None, [wiring.shared["chat-file"]], [], js=save_js, api_visibility="private")
+        exported.success(None, [wiring.shared["chat-file"]], [], js=SAVE_FILE_JS, api_visibility="private")
 
 
 def opened(workbench: Workbench, lang: Language, desk: Desk, seen: Seen, dataset: Any) -> list[Any]:
@@ -214,4 +214,4 @@ def _file(desk: Desk, suffix: Literal["csv", "jsonl"]) -> str:
         raise refusal("H11_no_prompts")
     rows = desk.prompt_set.rows()
     content = set_csv(status.asked, rows) if suffix == "csv" else set_jsonl(status.asked, rows)
-    return json.dumps({"name": f"answers-{now()[:10]}.{suffix}", "content": content})
+    return browser_file(f"answers-{now()[:10]}.{suffix}", content)

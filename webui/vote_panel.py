@@ -6,7 +6,6 @@ the tally. The buttons' look is `side_by_side_views`', the counting `core.chat.v
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,7 @@ from core.i18n import Language
 from core.workbench import Workbench
 from core.workspace import now
 from webui import chat_columns, chat_flow, chat_handlers, side_by_side, side_by_side_views
+from webui.browser_file import SAVE_FILE_JS, browser_file
 from webui.chat_desk import Desk
 from webui.chat_flow import Scene
 from webui.preview_panel import CLICKS_JS
@@ -71,8 +71,8 @@ def _button(wiring: Wiring, name: str, words: str, **options: Any) -> gr.Button:
     return wiring.say(gr.Button(elem_id=name, size="sm", min_width=110, **options), value=words)
 
 
-def connect(wiring: Wiring, scene: list[Any], shown: list[Any], save_js: str) -> None:
-    """`scene` and `shown` are what `chat_handlers.show` takes and fills; `save_js` hands a file to the person."""
+def connect(wiring: Wiring, scene: list[Any], shown: list[Any]) -> None:
+    """`scene` and `shown` are what `chat_handlers.show` takes and fills."""
     shared = wiring.shared
     panel: VotePanel = shared["vote-panel"]
     clicked = shared["chat-compared"].click
@@ -82,7 +82,7 @@ def connect(wiring: Wiring, scene: list[Any], shown: list[Any], save_js: str) ->
     wiring.on([panel.part.expand, wiring.language.input], draw_tally, [], panel.table, **RAW)
     for button, kind in ((panel.csv, export_csv), (panel.jsonl, export_jsonl)):
         exported = wiring.on(button.click, kind, [], shared["chat-file"], **RAW)
-        exported.success(None, [shared["chat-file"]], [], js=save_js, api_visibility="private")
+        exported.success(None, [shared["chat-file"]], [], js=SAVE_FILE_JS, api_visibility="private")
     for button, asking in ((panel.clear, True), (panel.no, False), (panel.yes, False)):
         js = f"() => ({{visible: {str(asking).lower()}, __type__: 'update'}})"
         button.click(None, [], [panel.ask], js=js, api_visibility="private")
@@ -137,4 +137,4 @@ def clear(workbench: Workbench, lang: Language, desk: Desk, *form: Any) -> list[
 
 def _file(suffix: str, content: str) -> str:
     """A file for the browser to keep, as JSON of its name and content."""
-    return json.dumps({"name": f"votes-{now()[:10]}.{suffix}", "content": content})
+    return browser_file(f"votes-{now()[:10]}.{suffix}", content)

@@ -6,7 +6,6 @@ that neither the page's catch-all nor its login gets what is meant for it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -20,10 +19,8 @@ from core.api import answers, files, jobs, models
 from core.api.access import Access
 from core.api.refusals import error_answer, language_of
 from core.api.wire import THREADS, json_response
-from core.models.arrival import DISK_ERRORS, SPARE_BYTES, write_problem
+from core.models.arrival import in_words
 from core.workbench import Workbench
-
-log = logging.getLogger("workbench.api")
 
 ROOT = "/v1"
 MAX_THREADS = 16  # at work for the API at once; waiting for an answer needs none
@@ -87,12 +84,5 @@ class Api:
         except Exception as error:
             if begun:
                 raise
-            told = error_answer(self._in_words(error), language_of(request.headers.get("accept-language", "")))
+            told = error_answer(in_words(error, self._folder), language_of(request.headers.get("accept-language", "")))
             await json_response(told.body, told.status, told.headers)(scope, receive, send)
-
-    def _in_words(self, error: Exception) -> Exception:
-        """The error; where the disk refused something, that in words: it is no bug."""
-        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-            log.info("the disk refused", exc_info=error)
-            return write_problem(self._folder, SPARE_BYTES, error)
-        return error

@@ -6,6 +6,7 @@ Shared by everything that fills `models/`; it does not fetch or write anything i
 from __future__ import annotations
 
 import errno
+import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from core.errors import Place, WorkbenchError, refusal
 from core.models.memory import GB
+
+log = logging.getLogger("workbench.disk")
 
 SPARE_BYTES = 200_000_000  # what must stay free for everything else
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)  # the disk's refusals, no bugs
@@ -59,3 +62,11 @@ def write_problem(folder: Path, needed_bytes: int, error: OSError) -> WorkbenchE
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return disk_full(folder, needed_bytes)
     return refusal("A14_cannot_write", Place(file=str(folder)), reason=error.strerror or "")
+
+
+def in_words(error: Exception, folder: Path) -> Exception:
+    """The error itself; where the disk refused something, that in words for people: it is no bug."""
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        log.info("the disk refused", exc_info=error)
+        return write_problem(folder, SPARE_BYTES, error)
+    return error
