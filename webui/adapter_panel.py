@@ -12,10 +12,10 @@ from typing import Any
 import gradio as gr
 
 from core.i18n import Language, text
+from core.markup import note
 from core.workbench import Workbench
 from webui import export_panel, import_panel, model_views, push_panel, serve_panel, strength_panel
 from webui.incoming import first_cell
-from webui.views import note
 from webui.wiring import RAW, Wiring
 
 

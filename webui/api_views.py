@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from core.api.access import KEY_VARIABLE, State
 from core.i18n import Language, text
-from webui.views import card, escape, facts, note
+from core.markup import card, escape, facts, note
 
 USUAL_ORIGIN = "http://127.0.0.1:7860"
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]{1,200}")

@@ -11,9 +11,9 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any, Literal
 
 from core.i18n import Language, text
+from core.markup import escape, number
 from core.plotting import ORANGE, PALE_TEAL, SERIES_COLOURS, TEAL, VIOLET, WORDS, layout
 from webui.curves import Points, rescaled, shown_range, smoothed, thinned
-from webui.views import escape, number
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -19,7 +19,7 @@ import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
-from webui.views import visible
+from core.markup import visible
 
 JOINER = "\u2060"
 REMEMBERED = 512  # messages: at each update of an answer the others are the same as before

@@ -14,9 +14,9 @@ from core.chat.conversation_store import ConversationSummary
 from core.chat.conversations import BASE, Answer, Conversation, Turn
 from core.chat.system_prompt import SystemPrompt
 from core.i18n import Language, text
+from core.markup import escape, visible
 from core.workbench import AT_STEP
 from webui.chat_text import inert, parts
-from webui.views import escape, visible
 
 RUN_PREFIX = "run:"  # a column of the selector that is a run in progress, by its id
 STEP_PREFIX = "step:"  # one that is a saved step of a run: `step:<id>:<step>`

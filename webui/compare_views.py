@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from core.i18n import Language, text
+from core.markup import duration, note, number, table
 from webui import setting_words
 from webui.run_views import method_words
-from webui.views import duration, note, number, table
 
 if TYPE_CHECKING:
     from core.training.comparison import Answers, Comparison, Setting

@@ -15,6 +15,7 @@ import gradio as gr
 
 from core.errors import Place, Problem, WorkbenchError, refusal
 from core.i18n import Language, text
+from core.markup import note
 from core.workbench import Workbench
 from webui import (
     dataset_views,
@@ -31,7 +32,7 @@ from webui.changes import Anew, only_new
 from webui.data_recipe import FORM, PLACEHOLDERS, form_values, recipe_from
 from webui.data_view import DataView
 from webui.incoming import checked_type
-from webui.views import note, problem_list
+from webui.views import problem_list
 
 if TYPE_CHECKING:
     from core.data.library import CheckStatus

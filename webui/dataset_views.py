@@ -9,20 +9,8 @@ from typing import TYPE_CHECKING
 
 from core.errors import WorkbenchError
 from core.i18n import Language, has_text, text
-from webui.views import (
-    Kind,
-    badge,
-    card,
-    details,
-    duration,
-    escape,
-    facts,
-    heading,
-    note,
-    problem_list,
-    progress_bar,
-    size,
-)
+from core.markup import Kind, badge, card, details, duration, escape, facts, heading, note
+from webui.views import problem_list, progress_bar, size
 
 if TYPE_CHECKING:
     from core.data.datasets import DatasetCard

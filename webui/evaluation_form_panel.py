@@ -16,6 +16,7 @@ from core.errors import WorkbenchError
 from core.evaluation.field_match import check_patterns, match_field, propose_fields
 from core.evaluation.spec import BASE, MAX_COLUMNS, EvaluationSpec
 from core.i18n import Language, text
+from core.markup import note
 from core.workbench import AT_STEP, Workbench
 from webui import benchmark_panel, evaluation_views
 from webui.background import awaited
@@ -23,7 +24,7 @@ from webui.benchmark_panel import BenchmarkPanel
 from webui.data_view import LAST_ONLY
 from webui.evaluation_form import ALL, AS_IN_CHAT, BY_RUN, FORM, GREEDY, HELD_OUT, JUDGE, MEASURED, named, spec_from
 from webui.incoming import checked_type
-from webui.views import note, problem_list
+from webui.views import problem_list
 from webui.wiring import RAW, Wiring
 
 if TYPE_CHECKING:

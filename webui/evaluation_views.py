@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from core.i18n import Language, text
+from core.markup import Kind, badge, card, duration, escape, heading, note, table
 from core.training.progress import Status
-from webui.views import Kind, badge, card, duration, escape, heading, note, problem_list, progress_bar, table
+from webui.views import problem_list, progress_bar
 
 if TYPE_CHECKING:
     from core.evaluation.desk import EvaluationSummary

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from core.i18n import Language, text
-from webui.views import card, details, duration, escape, facts, heading, note, problem_list, progress_bar, size, table
+from core.markup import card, details, duration, escape, facts, heading, note, table
+from webui.views import problem_list, progress_bar, size
 
 if TYPE_CHECKING:
     from core.adapters.intake import Arrived

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from core.data.findings import Finding
 from core.errors import Problem
 from core.i18n import Language, text
-from webui.views import Kind, badge, card, details, escape, heading, note
+from core.markup import Kind, badge, card, details, escape, heading, note
 
 MAX_WHAT = 90  # characters of a kind's name in the list to choose from
 SHOWN_LINES = 40

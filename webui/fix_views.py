@@ -6,8 +6,8 @@ from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
 from core.i18n import Language, text
+from core.markup import details, escape
 from webui.preview_views import example_text
-from webui.views import details, escape
 
 if TYPE_CHECKING:
     from core.data.conversation import Example

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from core.i18n import Language, text
+from core.markup import Kind, badge, card, duration, escape, facts, heading, note
 from webui import plan_views
-from webui.views import Kind, badge, card, count, duration, escape, facts, gigabytes, heading, note
+from webui.views import count, gigabytes
 
 if TYPE_CHECKING:
     from core.training.estimate import MemoryEstimate, Verdict

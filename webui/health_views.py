@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from core.i18n import Language, text
-from webui.views import Kind, card, escape, heading, note
+from core.markup import Kind, card, escape, heading, note
 
 if TYPE_CHECKING:
     from core.training.health import Hint

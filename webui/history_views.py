@@ -9,9 +9,9 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from core.i18n import Language, text
+from core.markup import badge, duration, escape, note, number
 from webui.run_views import STATUS_KINDS, method_words
 from webui.sparkline import sparkline
-from webui.views import badge, duration, escape, note, number
 
 if TYPE_CHECKING:
     from core.training.history import RunSummary

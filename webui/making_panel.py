@@ -16,13 +16,14 @@ from gradio.utils import get_upload_folder
 
 from core.data.options import DataOptions
 from core.i18n import Language, text
+from core.markup import note
 from core.workbench import Workbench
 from webui.background import awaited
 from webui.changes import Anew
 from webui.data_recipe import LEARNING, MAKING, MAX_MIXED
 from webui.data_view import DataView, Properties
 from webui.fields import build_fields
-from webui.views import note, size
+from webui.views import size
 from webui.wiring import RAW, Wiring
 
 

@@ -14,12 +14,12 @@ import gradio as gr
 
 from core.data.options import COLUMN_ROLES
 from core.i18n import Language, text
+from core.markup import escape, note
 from core.workbench import Workbench
 from webui.changes import Anew
 from webui.data_recipe import mapped
 from webui.data_view import DataView
 from webui.incoming import checked_type
-from webui.views import escape, note
 from webui.wiring import Wiring
 
 if TYPE_CHECKING:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from core import markup
 from core.adapters.method_facts import METHODS, MethodFacts
 from core.i18n import Language, text
 from core.training.lineage import FREE_SETTINGS
 from webui import views
 from webui.run_form import GROUPS
 from webui.setting_words import label, value_text
-from webui.views import count, note
+from webui.views import count
 
 if TYPE_CHECKING:
     from core.adapters.method_size import MethodSize
@@ -43,13 +44,13 @@ def _name(facts: MethodFacts, precision: str | None, lang: Language) -> str:
 def method_card(method: Method, size: MethodSize | None, precision: str | None, lang: Language) -> str:
     """What a method does, how much of this model it trains, and what it cannot do: said before anything starts."""
     facts = METHODS[method]
-    lines = [note(text(f"methods.{method}.help", lang))]
+    lines = [markup.note(text(f"methods.{method}.help", lang))]
     if size:
-        lines.append(note(size_words(size, lang), "info"))
-    lines += [note(words) for words in limits(facts, lang)]
+        lines.append(markup.note(size_words(size, lang), "info"))
+    lines += [markup.note(words) for words in limits(facts, lang)]
     if refuses(facts, precision):
         base = text(f"run_form.method.{precision}", lang)
-        lines.append(note(text("run_form.method.refused_why", lang, base=base), "bad"))
+        lines.append(markup.note(text("run_form.method.refused_why", lang, base=base), "bad"))
     return "".join(lines)
 
 
@@ -57,7 +58,7 @@ def further(adapter: str, settings: MethodSettings, lang: Language) -> str:
     """That an adapter is trained further, and with which settings of its own."""
     names = ("method", *(name for name in METHODS[settings.method].settings if name not in FREE_SETTINGS))
     pairs = [(label(name, lang), value_text(name, getattr(settings, name), lang)) for name in names]
-    return note(text("run_form.start_from.locked", lang, name=adapter), "info") + views.facts(pairs)
+    return markup.note(text("run_form.start_from.locked", lang, name=adapter), "info") + markup.facts(pairs)
 
 
 def without(names: Sequence[str]) -> str:

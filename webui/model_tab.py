@@ -14,6 +14,7 @@ import gradio as gr
 
 from core.errors import WorkbenchError
 from core.i18n import Language
+from core.markup import note
 from core.models.catalog import ModelInfo
 from core.settings import LoadSettings
 from core.workbench import Workbench
@@ -22,7 +23,6 @@ from webui.adapter_panel import AdapterPanel
 from webui.background import reported
 from webui.fields import build_fields
 from webui.incoming import first_cell
-from webui.views import note
 from webui.wiring import RAW, Wiring
 
 

@@ -7,23 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from core.chat.desk import combination_name
 from core.i18n import Language, has_text, text
-from webui.views import (
-    badge,
-    card,
-    count,
-    details,
-    duration,
-    facts,
-    gigabytes,
-    heading,
-    note,
-    number,
-    problem_list,
-    progress_bar,
-    size,
-    table,
-    visible,
-)
+from core.markup import badge, card, details, duration, facts, heading, note, number, table, visible
+from webui.views import count, gigabytes, problem_list, progress_bar, size
 
 if TYPE_CHECKING:
     from core.adapters.store import AdapterInfo

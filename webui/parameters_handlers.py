@@ -16,11 +16,12 @@ import gradio as gr
 from core.chat.characters import Character
 from core.errors import Place, WorkbenchError, refusal
 from core.i18n import Language, text
+from core.markup import escape, note, visible
 from core.settings import SamplingSettings
 from core.workbench import Workbench
 from webui.chat_flow import character_of, checked_text
 from webui.sampling_form import SIZE, form_of, sampling_of
-from webui.views import escape, note, problem_list, visible
+from webui.views import problem_list
 
 MAX_IMPORT_BYTES = 1_000_000  # the stores refuse smaller files than this already; more is not even read
 

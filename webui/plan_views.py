@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import Problem, WorkbenchError
 from core.i18n import Language, text
+from core.markup import Kind, badge, card, details, escape, facts, heading, note, table
 from core.settings import fields_of
 from webui.run_form import METHOD, SETTINGS, owner
 from webui.setting_words import label, short_number, value_text
-from webui.views import Kind, badge, card, details, escape, facts, heading, note, problem_list, table
+from webui.views import problem_list
 
 if TYPE_CHECKING:
     from core.adapters.method_facts import Makes

@@ -12,12 +12,12 @@ import gradio as gr
 
 from core.errors import WorkbenchError
 from core.i18n import Language, text
+from core.markup import note
 from core.workbench import Workbench
 from webui import dataset_views, preview_views
 from webui.changes import Anew
 from webui.data_view import LAST_ONLY, DataView
 from webui.incoming import whole_number
-from webui.views import note
 from webui.wiring import RAW, Wiring
 
 PREVIEW_ROWS = 3

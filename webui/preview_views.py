@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from core.i18n import Language, text
-from webui.views import escape, note, problem_list
+from core.markup import escape, note
+from webui.views import problem_list
 
 if TYPE_CHECKING:
     from core.data.conversation import Example

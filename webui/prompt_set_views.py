@@ -7,8 +7,9 @@ import math
 from core.chat.prompt_sets import Rows, SetStatus
 from core.errors import WorkbenchError
 from core.i18n import Language, text
+from core.markup import duration, escape, note
 from webui.chat_views import column_label
-from webui.views import duration, escape, note, problem_list, progress_bar
+from webui.views import problem_list, progress_bar
 
 PAGE_ROWS = 10
 

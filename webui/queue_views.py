@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from core.i18n import Language, text
+from core.markup import badge, card, escape, heading, note
 from webui.history_views import open_button
 from webui.run_views import method_words
-from webui.views import badge, card, escape, heading, note
 
 if TYPE_CHECKING:
     from core.training.queue import QueuedRun, QueueState

@@ -15,12 +15,12 @@ from core.data.options import FORMATS
 from core.data.reading.streams import ENCODINGS
 from core.errors import excerpt
 from core.i18n import Language, text
+from core.markup import note
 from core.workbench import Workbench
 from webui.changes import Anew
 from webui.data_recipe import AUTO, MAX_PLACEHOLDERS, PLACEHOLDERS
 from webui.data_view import DataView, Properties
 from webui.dataset_views import format_words
-from webui.views import note
 from webui.wiring import Wiring
 
 

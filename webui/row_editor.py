@@ -16,12 +16,12 @@ import gradio as gr
 from core.data.checks.placeholders import with_values
 from core.errors import excerpt
 from core.i18n import Language, text
+from core.markup import note
 from core.workbench import Workbench
 from webui.changes import Anew
 from webui.data_view import DataView
 from webui.incoming import checked_type
 from webui.preview_panel import PREVIEW_ROWS, row_number
-from webui.views import note
 from webui.wiring import RAW, Wiring
 
 if TYPE_CHECKING:

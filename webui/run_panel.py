@@ -15,6 +15,7 @@ from typing import Any
 import gradio as gr
 
 from core.i18n import Language, text
+from core.markup import note
 from core.settings import fields_of
 from core.training.spec import RunSpec
 from core.training.trackers import available_trackers
@@ -27,7 +28,6 @@ from webui.reuse_panel import ReusePanel
 from webui.run_form import GROUPS, MAIN, SETTINGS, default_settings, form_values, owner
 from webui.start_panel import StartPanel
 from webui.sweep_panel import SweepPanel
-from webui.views import note
 from webui.wiring import RAW, Properties, Wiring
 
 # What these say depends on more than the language: `method_panel` says it.

@@ -6,23 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from core.i18n import Language, has_text, text
+from core.markup import Kind, badge, card, duration, escape, facts, heading, note, number, table
 from core.training.log import LogLine
 from core.training.progress import Sample, Snapshot, Status
-from webui.views import (
-    Kind,
-    badge,
-    card,
-    duration,
-    escape,
-    facts,
-    gigabytes,
-    heading,
-    note,
-    number,
-    problem_list,
-    progress_bar,
-    table,
-)
+from webui.views import gigabytes, problem_list, progress_bar
 
 if TYPE_CHECKING:
     from core.training.history import RunSummary

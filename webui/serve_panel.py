@@ -12,8 +12,8 @@ import gradio as gr
 
 from core.exports.serving_commands import Tool
 from core.i18n import Language, text
+from core.markup import note
 from core.workbench import Workbench
-from webui.views import note
 from webui.wiring import RAW, Wiring
 
 if TYPE_CHECKING:

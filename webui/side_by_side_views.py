@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from core.chat.differences import Compared, compared
 from core.chat.votes import Tally, Vote
 from core.i18n import Language, text
+from core.markup import escape, note, table
 from webui.chat_views import column_label
-from webui.views import escape, note, table
 
 EQUAL = "equal"  # what the button of a tie says
 

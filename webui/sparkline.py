@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from core.markup import escape
 from webui.curves import Points
-from webui.views import escape
 
 WIDTH, HEIGHT, EDGE = 120, 28, 3  # in the picture's own units; the edge leaves room for the line's width
 

@@ -9,10 +9,10 @@ import gradio as gr
 
 from core.errors import Problem
 from core.i18n import Language, text
+from core.markup import note
 from core.workbench import Workbench
 from webui import method_panel, plan_views
 from webui.plan_panel import described, missing
-from webui.views import note
 from webui.wiring import Wiring
 
 HIDDEN: Any = "hidden"  # there but not seen: a button taken off the page and put back in a moment may stay away

@@ -12,11 +12,12 @@ import gradio as gr
 
 from core.errors import WorkbenchError
 from core.i18n import Language, text
+from core.markup import note
 from core.workbench import Workbench
 from webui import dataset_views, statistics_views
 from webui.data_view import LAST_ONLY
 from webui.incoming import whole_number
-from webui.views import note, progress_bar
+from webui.views import progress_bar
 from webui.wiring import RAW, Wiring
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from core.i18n import Language, text
+from core.markup import Kind, card, details, facts, note, table
 from core.plotting import ORANGE, SLATE, TEAL, layout
-from webui.views import Kind, card, details, facts, note, table
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from core.chat.differences import compared
 from core.i18n import Language, text
+from core.markup import badge, escape, note, number
 from webui.side_by_side_views import marked_text
-from webui.views import badge, escape, note, number
 
 
 @dataclass(frozen=True)

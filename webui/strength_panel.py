@@ -13,8 +13,8 @@ import gradio as gr
 from core.adapters.store import AdapterInfo
 from core.adapters.strength import MAX_STRENGTH, checked_strength
 from core.i18n import Language, text
+from core.markup import note
 from core.workbench import Workbench
-from webui.views import note
 from webui.wiring import RAW, Wiring
 
 PARTS = 4

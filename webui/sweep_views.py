@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from core.i18n import Language, text
+from core.markup import note, table
 from webui.setting_words import label, value_text
-from webui.views import note, table
 
 if TYPE_CHECKING:
     from core.training.spec import RunSpec

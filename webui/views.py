@@ -9,42 +9,7 @@ from collections.abc import Callable, Sequence
 
 from core.errors import SHOWN_PROBLEMS, Problem
 from core.i18n import Language, text
-from core.markup import (
-    MAX_COMBINING_MARKS,
-    Kind,
-    badge,
-    card,
-    details,
-    duration,
-    escape,
-    facts,
-    heading,
-    note,
-    number,
-    table,
-    visible,
-)
-
-__all__ = [
-    "MAX_COMBINING_MARKS",
-    "Kind",
-    "badge",
-    "card",
-    "count",
-    "details",
-    "duration",
-    "escape",
-    "facts",
-    "gigabytes",
-    "heading",
-    "note",
-    "number",
-    "problem_list",
-    "progress_bar",
-    "size",
-    "table",
-    "visible",
-]
+from core.markup import escape, note
 
 
 def progress_bar(share: float | None, words: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from core import markup
 from core.adapters.card import AdapterCard, Ancestor, Ingredient
 from core.adapters.store import AdapterInfo
 from core.errors import Place, Problem, refusal
@@ -118,7 +119,7 @@ def adapter(**changes: object) -> AdapterInfo:
     "hostile", [HOSTILE, "<script>1</script>", "\" onmouseover='x'", "{{constructor}}", "${alert(1)}"]
 )
 def test_text_from_outside_is_inert_wherever_it_is_shown(hostile: str) -> None:
-    shown = views.escape(hostile)
+    shown = markup.escape(hostile)
     assert not Tags(shown).names
     assert not set("<>\"'{}$") & set(shown.replace("&#x27;", ""))
 
@@ -130,12 +131,12 @@ def test_text_from_outside_is_inert_wherever_it_is_shown(hostile: str) -> None:
         ("bell\x07", "bell\\u0007"),
         ("two\nlines\tand 　wide", "two\nlines\tand 　wide"),
         ("family 👨\u200d👩\u200d👧", "family 👨\u200d👩\u200d👧"),
-        ("z" + "\u0301" * 500, "z" + "\u0301" * views.MAX_COMBINING_MARKS),
+        ("z" + "\u0301" * 500, "z" + "\u0301" * markup.MAX_COMBINING_MARKS),
         ("\ud800", "\\ud800"),
     ],
 )
 def test_characters_that_deceive_are_made_visible(content: str, shown: str) -> None:
-    assert views.visible(content) == shown
+    assert markup.visible(content) == shown
 
 
 @pytest.mark.parametrize(
@@ -155,7 +156,7 @@ def test_no_part_of_memory_seems_to_be_nothing(amount_gb: float, shown: str) -> 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(None, "–"), (0.2, "0 s"), (61, "1 min 1 s"), (7265, "2 h 1 min")])
 def test_durations_have_two_units_at_most(seconds: float | None, shown: str) -> None:
-    assert views.duration(seconds, "en") == shown
+    assert markup.duration(seconds, "en") == shown
 
 
 @pytest.mark.parametrize(
@@ -287,7 +288,7 @@ def test_what_an_adapter_cannot_do_is_said_before_it_is_applied(lang: Language) 
     assert row[4] == text("model_tab.adapters.virtual_tokens", lang, count=8)
     shown = model_views.adapter_details(prompt, lang)
     for limit in ("alone", "not_mergeable"):
-        assert views.escape(text(f"model_tab.adapters.limits.{limit}", lang)) in shown
-        assert views.escape(text(f"model_tab.adapters.limits.{limit}", lang)) not in model_views.adapter_details(
+        assert markup.escape(text(f"model_tab.adapters.limits.{limit}", lang)) in shown
+        assert markup.escape(text(f"model_tab.adapters.limits.{limit}", lang)) not in model_views.adapter_details(
             adapter(), lang
         )
