@@ -46,21 +46,27 @@ def used_memory_gb(device: str = "cpu") -> float:
 
 
 def release() -> None:
-    """Give memory that nothing refers to any more back to the system and the accelerator.
-
-    glibc keeps what was freed in the middle of its heap, after a run often half of what it had needed, until it is told
-    to give it back (https://man7.org/linux/man-pages/man3/malloc_trim.3.html).
-    """
+    """Give memory that nothing refers to any more back to the system and the accelerator."""
     gc.collect()
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
+    trim_heap()
     if "torch" in sys.modules:
         import torch
 
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def trim_heap() -> None:
+    """Give what was freed in this process's heap back to the system, where the C library can; takes milliseconds.
+
+    glibc keeps what was freed in the middle of its heap, after a training step often half of what it had needed, until
+    it is told to give it back (https://man7.org/linux/man-pages/man3/malloc_trim.3.html). It is kept in pieces; those
+    that tensors of other sizes do not fit into are held in vain, and the process grows.
+    """
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:

@@ -48,14 +48,16 @@ class Timing:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a dry run found; memory over what was held before, with one micro-batch a step.
+    """What a dry run found; memory over what was held before, without what stays for good after a first run.
 
-    `largest` is the heaviest micro-batch that was tried. `timings` are forward and backward passes of micro-batches,
-    `optimizer_s` the step after them. `sampling_s` is what the sample answers of one review take at most.
+    `largest` is the heaviest micro-batch that was tried; where steps `accumulated` several, the peak is one with the
+    gradients of those before. `timings` are forward and backward passes of micro-batches, `optimizer_s` the step after
+    them. `sampling_s` is what the sample answers of one review take at most.
     """
 
     largest: MicroBatch
     peak_gb: float
+    accumulated: bool
     trained_gb: float
     optimizer_gb: float
     timings: tuple[Timing, ...]
@@ -170,10 +172,10 @@ def seen(setting: Setting, needed_gb: float) -> Measurement:
     plan = setting.prepared.plan
     largest = largest_micro_batch(setting, plan)
     formula = _formula(setting, largest, plan.activation_checkpointing)
-    gradients_gb = formula.gradients_gb if plan.gradient_accumulation_steps > 1 else 0.0
     return Measurement(
         largest=largest,
-        peak_gb=needed_gb - gradients_gb,
+        peak_gb=needed_gb,
+        accumulated=plan.gradient_accumulation_steps > 1,
         trained_gb=formula.gradients_gb,
         optimizer_gb=formula.optimizer_gb,
         timings=(),
@@ -217,18 +219,18 @@ def _memory(setting: Setting, plan: Plan, batch: MicroBatch, measured: Measureme
     from the micro-batch and the checkpointing that were tried.
     """
     formula = _formula(setting, batch, plan.activation_checkpointing)
-    accumulates = plan.gradient_accumulation_steps > 1
     if measured is None:
         return formula
     tried = _formula(setting, measured.largest, setting.prepared.plan.activation_checkpointing)
     copied_gb = formula.adapter_gb - formula.gradients_gb
     adapter_gb = measured.trained_gb + copied_gb
-    batch_gb = max(0.0, measured.peak_gb - adapter_gb - measured.optimizer_gb)
+    gradients_gb = measured.trained_gb if measured.accumulated else 0.0
+    batch_gb = max(0.0, measured.peak_gb - adapter_gb - measured.optimizer_gb - gradients_gb)
     scale = (formula.activations_gb + formula.logits_gb) / (tried.activations_gb + tried.logits_gb)
     logits_gb = min(formula.logits_gb, scale * batch_gb)
     return MemoryEstimate(
         adapter_gb=adapter_gb,
-        gradients_gb=measured.trained_gb if accumulates else 0.0,
+        gradients_gb=measured.trained_gb if plan.gradient_accumulation_steps > 1 else 0.0,
         optimizer_gb=measured.optimizer_gb,
         activations_gb=scale * batch_gb - logits_gb,
         logits_gb=logits_gb,

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from core.training.preparation import Planner, Preparation
     from core.training.spec import RunSpec
 
-FORMAT = 1  # of the file; measurements of another one are made again
+FORMAT = 2  # of the file; measurements of another one are made again
 REMEMBERED = 200  # measurements, the newest
 DOUBT = 1.3  # the formula may be too low by that before anything has been measured
 AGAIN = 1.2  # times more free memory than when there was none for a measurement: worth another try
@@ -241,6 +241,7 @@ def _key(setting: Setting, loaded: LoadedModel) -> str:
         "device": loaded.precision.device,
         "method": spec.method.model_dump(mode="json"),
         "micro_batch": asdict(largest_micro_batch(setting, plan)),
+        "accumulates": plan.gradient_accumulation_steps > 1,
         "tokens": plan.tokens_per_epoch,
         "validation_tokens": plan.validation_tokens,
         "reviews": bool(plan.review_steps),

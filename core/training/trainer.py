@@ -22,8 +22,8 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from core.data.batching import pad_batch
 from core.data.rendering import Rendered
+from core.models.memory import trim_heap
 from core.training.checkpoints import Checkpoint, RngState, load_learner, rng_state
-from core.training.held_memory import HeldMemory
 from core.training.learner import Learner
 from core.training.loss import count_trained, output_layer, summed_loss, summed_loss_and_hits
 from core.training.micro_batches import MicroBatches
@@ -105,7 +105,6 @@ class AdapterTrainer(Trainer):
         self.last_rng: RngState = {}
         self._head = output_layer(learner.model)
         self._micro_batches = MicroBatches.of(job.train, job.plan, job.spec.training, job.pad_id)
-        self.heaviest_tokens = 0  # of the micro-batches of a step, padding included
         self._step_tokens = 0
         self._step_lines: list[int] = []
         self.control = TrainerControl()
@@ -227,7 +226,6 @@ class AdapterTrainer(Trainer):
     def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> torch.Tensor:
         """Trained tokens of all micro-batches of a step, over all processes; also notes what the step reads."""
         self._step_lines = [line for batch in batch_samples for line in batch["lines"].tolist()]
-        self.heaviest_tokens = max(batch["input_ids"].numel() for batch in batch_samples)
         self._step_tokens = sum(
             int(batch["attention_mask"].sum()) if "attention_mask" in batch else batch["input_ids"].numel()
             for batch in batch_samples
@@ -265,7 +263,6 @@ class _Pace(TrainerCallback):
         self._trainer = trainer
         self._plan = trainer.job.plan
         self._save_every_s = trainer.job.plan.checkpoint_every_s
-        self._held = HeldMemory(trainer.job.device)
         self._step_began = self._last_saved = time.monotonic()
         self.step_s = 0.0
 
@@ -284,6 +281,7 @@ class _Pace(TrainerCallback):
         self._step_began = time.monotonic()
 
     def on_substep_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._give_back()
         if self._trainer.watcher.stop_asked():
             raise TrainingStoppedError
 
@@ -291,10 +289,10 @@ class _Pace(TrainerCallback):
         self._trainer.learner.on_step(state.global_step + 1)
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._give_back()
         now = time.monotonic()
         self.step_s = now - self._step_began
         self._trainer.last_rng = rng_state()
-        self._held.after_step(self._trainer.heaviest_tokens)
         control.should_log = True
         if self._trainer.watcher.stop_asked():
             control.should_training_stop = True
@@ -302,6 +300,11 @@ class _Pace(TrainerCallback):
         control.should_evaluate = state.global_step in self._plan.review_steps
         epoch_ends = state.global_step % self._plan.steps_per_epoch == 0
         control.should_save = control.should_evaluate or epoch_ends or now - self._last_saved >= self._save_every_s
+
+    def _give_back(self) -> None:
+        """Begin each micro-batch with a tidy heap: without it, seven packed steps took 2.5 GB instead of 1.6 once."""
+        if self._trainer.job.device == "cpu":
+            trim_heap()
 
     def on_log(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """After a step's figures are known, and again after those of its evaluation."""

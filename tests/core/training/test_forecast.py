@@ -50,7 +50,8 @@ def measured(setting: Setting, peak_gb: float) -> Measurement:
     """As a dry run would have found it: a second for 100 tokens, half of it whatever the tokens."""
     largest = forecast(setting, None).largest
     timings = (Timing(100, 1.0), Timing(300, 2.0))
-    return Measurement(largest, peak_gb, 0.001, 0.002, timings, 0.1, Timing(100, 0.5), 2.0, 5.0)
+    accumulated = setting.prepared.plan.gradient_accumulation_steps > 1
+    return Measurement(largest, peak_gb, accumulated, 0.001, 0.002, timings, 0.1, Timing(100, 0.5), 2.0, 5.0)
 
 
 @torch.no_grad()
@@ -91,6 +92,18 @@ def test_a_run_is_tried_out_once_and_leaves_no_trace(
 def test_every_kind_of_run_can_be_tried_out(forecasts: Forecasts, loaded: Any, changes: dict[str, Any]) -> None:
     status = forecasts.status(spec_of(**changes), loaded, WAIT_S)
     assert status.problem is None and status.forecast.measured is not None
+
+
+@pytest.mark.parametrize(("accumulation", "tried"), [(1, 5), (2, 6), (8, 6)])
+def test_the_steps_that_are_tried_accumulate_where_those_of_the_run_do(
+    place: Workspace, loaded: Any, accumulation: int, tried: int
+) -> None:
+    spec = spec_of(training={"gradient_accumulation_steps": accumulation})
+    prepared = Planner(place, DataLibrary(place)).prepare(spec, loaded)
+    found = dry_run.measure(prepared, loaded, lambda share: None)
+    assert found.accumulated == (accumulation > 1)
+    assert len(found.timings) == tried - 1  # of micro-batches; the first one warms up
+    assert found.largest.tokens == max(timing.tokens for timing in found.timings)
 
 
 def test_nothing_is_measured_beside_a_run(place: Workspace, loaded: Any) -> None:
@@ -202,10 +215,12 @@ def test_what_does_not_fit_is_offered_smaller_in_ways_that_do(setting: Setting) 
 
 
 def test_the_parts_of_a_forecast_add_up_to_the_measured_peak(setting: Setting) -> None:
-    found = forecast(setting, measured(setting, 0.5))
-    accumulated_gb = 0.001  # gradients stay while further micro-batches of a step are computed
-    assert found.needed_gb == pytest.approx(0.5 + accumulated_gb)
-    assert (found.memory.adapter_gb, found.memory.optimizer_gb) == (0.001, 0.002)
+    accumulated = measured(setting, 0.5)
+    found = forecast(setting, accumulated)
+    assert found.needed_gb == pytest.approx(0.5)
+    assert (found.memory.adapter_gb, found.memory.gradients_gb, found.memory.optimizer_gb) == (0.001, 0.001, 0.002)
+    once = forecast(setting, replace(accumulated, accumulated=False))
+    assert once.needed_gb == pytest.approx(0.5 + 0.001)  # gradients stay while the run's other micro-batches come
 
 
 def test_a_verdict_leaves_room_for_other_programs() -> None:

@@ -265,3 +265,12 @@ def test_a_spec_of_a_run_by_steps_is_read_back(train: Train) -> None:
     except WorkbenchError as error:
         pytest.fail(str(error))
     assert spec.training.epochs is None
+
+
+def test_on_a_cpu_the_heap_is_tidied_after_every_micro_batch(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a step freed lies in pieces that the next one cannot use, and the process would grow."""
+    tidied: list[None] = []
+    monkeypatch.setattr("core.training.trainer.trim_heap", lambda: tidied.append(None))
+    outcome = train(spec_of(training={"epochs": 1, "evaluations": 0, "gradient_accumulation_steps": 2}))
+    steps = len(outcome.of(StepDone))
+    assert steps and steps < len(tidied) <= 2 * steps
