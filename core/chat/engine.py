@@ -2,8 +2,8 @@
 
 Owns the queue, what is answered together, and the thread. Whoever asks joins, at the next step, those who are answered
 on the same tree, up to `MAX_ROWS` rows: the base and all adapters of LoRA type are one batch, whoever asked when. An
-adapter with a tree of its own is answered between the steps of the others; a beam search is one step, from its
-beginning to its end or its cancelling. Applying and removing adapters happens on the same thread, between two steps:
+adapter with a tree of its own is answered between the steps of the others, and so are beam searches, one after the
+other. Applying and removing adapters happens on the same thread, between two steps:
 an answer begun with an adapter ends with it. What the model remembers of finished answers is kept (`prompt_cache`).
 
     submit → prompt fitted (caller's thread) → queue → batch → decode step by step → Stream → caller
@@ -31,7 +31,7 @@ from core.chat.streams import ChatRequest, Reply, Stream
 from core.data.rendering import end_of_turn_ids
 from core.errors import Place, refusal
 from core.jobs import let_go
-from core.models.beams import generate_beams
+from core.models.beams import BeamSearch
 from core.models.generation import Decoding
 from core.models.loader import LoadedModel
 from core.models.memory import is_out_of_memory, release
@@ -73,7 +73,8 @@ class Engine:
         self._kept = PromptCache.on(str(model.model.device))
         self._inbox = _Inbox()
         self._batches: list[_Batch] = []
-        self._searches: deque[Row] = deque()  # answers that want beams
+        self._searches: deque[Row] = deque()  # answers that want beams; the first one is being searched
+        self._search: BeamSearch | None = None
         self._starting: list[Group] = []  # taken from the queue, not yet in batches
         self._thread = threading.Thread(target=self._run, name="chat-engine", daemon=True)
         self._thread.start()
@@ -155,7 +156,7 @@ class Engine:
                 for batch in list(self._batches):
                     self._step(batch)
                 if self._searches:
-                    self._search(self._searches.popleft())
+                    self._step_search(self._searches[0])
                 self._kept.forget(self._trees.drop_retired(self._adapters_in_use()))
         except Exception as error:
             log.exception("the chat engine broke; the model has to be loaded again")
@@ -245,19 +246,27 @@ class Engine:
         if not batch.rows:
             self._batches.remove(batch)
 
-    def _search(self, row: Row) -> None:
-        """One beam search, from its beginning to its end."""
+    def _step_search(self, row: Row) -> None:
+        """One token further in the beam search for a row; at its end the row has its answer."""
         (route,) = self._trees.routes([row.adapter])
-        request = row.generation_request(route.adapters[0])
-        pad_id = self._model.pad_id
+        if self._search is None:
+            request = row.generation_request(route.adapters[0])
+            self._search = BeamSearch(self._eos_ids, self._model.pad_id, request, route.prefix)
         try:
-            tokens = generate_beams(route.tree, self._eos_ids, pad_id, request, lambda _: row.is_over, route.prefix)
+            tokens = self._search.step(self._trees.tree(route.own, route.adapters), row.is_over)
         except Exception as error:  # noqa: BLE001  # the reader gets it; the engine serves the others
+            self._end_search()
             self._fail([row], error)
             return
         for token in tokens:
             row.take(token)
-        _publish([row])
+        if tokens:
+            self._end_search()
+            _publish([row])
+
+    def _end_search(self) -> None:
+        self._searches.popleft()
+        self._search = None
 
     def _fail(self, rows: list[Row], error: Exception) -> None:
         """Tell the readers of these rows; memory that ran out is given back, that of remembered answers first."""
@@ -285,6 +294,8 @@ class Engine:
     def _end(self, bug: Exception | None) -> None:
         """Tell everyone who waits that the model is gone, or of the bug that ended the engine."""
         gone = refusal("A10_model_unloaded", Place(file=self._model.info.name), name=self._model.info.name)
+        if self._search is not None:
+            self._search.close()
         with self._inbox.changed:
             self._inbox.closing = True
             groups = [*self._inbox.waiting, *self._starting, *_groups(self._open_rows())]

@@ -300,6 +300,35 @@ def test_beams_answer_without_streaming(engine: Engine, adapters: dict[str, Path
     assert [reply.text for reply in replies] == alone
 
 
+SEARCHED = SamplingSettings(num_beams=4, max_new_tokens=400, repetition_penalty=2.0)
+
+
+def test_while_beams_are_searched_others_are_answered_and_adapters_come_and_go(
+    engine: Engine, adapters: dict[str, Path]
+) -> None:
+    engine.apply("a", adapters["a"])
+    short = SEARCHED.model_copy(update={"max_new_tokens": 24})
+    undisturbed = engine.submit([ask(sampling=short, adapter="a")]).wait()[0].text
+    long, search = engine.submit([ask(sampling=SEARCHED)]), engine.submit([ask(sampling=short, adapter="a")])
+    assert engine.submit([ask()]).wait()[0].tokens == 12
+    engine.apply("b", adapters["b"])
+    engine.apply("a", adapters["c"])  # the search goes on with the weights that it began with
+    assert engine.submit([ask(adapter="b")]).wait()[0].tokens == 12
+    assert not long.replies[0].finished
+    long.cancel()
+    assert search.wait()[0].text == undisturbed
+
+
+def test_closing_ends_a_beam_search(loaded: LoadedModel) -> None:
+    engine = Engine(loaded)
+    searching = engine.submit([ask(sampling=SEARCHED)])
+    engine.submit([ask()]).wait()
+    engine.close()
+    with pytest.raises(WorkbenchError, match="A10"):
+        searching.wait()
+    assert not [thread for thread in threading.enumerate() if thread.name == "beam-search"]
+
+
 def test_an_answer_ends_on_the_adapter_it_began_with(
     engine: Engine, adapters: dict[str, Path], slow_steps: Callable[[int], None]
 ) -> None:

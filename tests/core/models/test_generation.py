@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from typing import Any
 
 import pytest
 import torch
 
-from core.models.beams import generate_beams
+from core.models.beams import BeamSearch
 from core.models.generation import Decoding, GenerationRequest, Token, decode
 from core.models.prefix import Prefix, takes_past
 from core.models.token_choice import TokenChooser
@@ -41,6 +43,18 @@ def last_tokens(steps: Any) -> dict[int, Token]:
 
 def alone(model: Any, request: GenerationRequest, eos_ids: Any = NO_END) -> list[int]:
     return answers(decode(model, eos_ids, PAD, [request])).get(0, [])
+
+
+def beamed(
+    model: Any, eos_ids: Any, request: GenerationRequest, prefix: Prefix | None = None, cancel_after: int = 1 << 30
+) -> list[Token]:
+    """What a beam search brings, stepped to its end, or cancelled after so many steps."""
+    search, tree = BeamSearch(eos_ids, PAD, request, prefix), Tree.of(model)
+    for number in itertools.count():
+        tokens = search.step(tree, cancelled=number >= cancel_after)
+        if tokens:
+            return tokens
+    raise AssertionError
 
 
 @pytest.fixture
@@ -235,7 +249,7 @@ def test_the_process_wide_generator_is_not_touched(tiny_model: Any) -> None:
     torch.manual_seed(3)
     before = torch.random.get_rng_state()
     list(decode(tiny_model, NO_END, PAD, [GenerationRequest(PROMPTS[0], SamplingSettings(max_new_tokens=5), seed=9)]))
-    generate_beams(tiny_model, NO_END, PAD, GenerationRequest(PROMPTS[0], GREEDY.model_copy(update={"num_beams": 3})))
+    beamed(tiny_model, NO_END, GenerationRequest(PROMPTS[0], GREEDY.model_copy(update={"num_beams": 3})))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -291,22 +305,40 @@ def test_beams_equal_the_librarys(serving_tree: Any, adapter: str | None) -> Non
         eos_token_id=None,
     )[0, ids.shape[1] :].tolist()
     settings = SamplingSettings(num_beams=3, max_new_tokens=9)
-    tokens = generate_beams(serving_tree, NO_END, PAD, GenerationRequest(PROMPTS[1], settings, adapter))
+    tokens = beamed(serving_tree, NO_END, GenerationRequest(PROMPTS[1], settings, adapter))
     assert [token.token_id for token in tokens] == expected
     assert [token.finished for token in tokens] == [None] * 8 + ["length"]
 
 
 def test_beams_can_be_cancelled(tiny_model: Any) -> None:
     settings = SamplingSettings(num_beams=2, max_new_tokens=400)
-    tokens = generate_beams(tiny_model, NO_END, PAD, GenerationRequest([5, 6], settings), lambda row: True)
+    tokens = beamed(tiny_model, NO_END, GenerationRequest([5, 6], settings), cancel_after=3)
     assert tokens == [Token(0, None, "cancelled")]
+
+
+def test_others_use_the_tree_between_the_steps_of_a_beam_search(serving_tree: Any) -> None:
+    settings = SamplingSettings(num_beams=3, max_new_tokens=6)
+    request, other = GenerationRequest(PROMPTS[1], settings, "ad_a"), GenerationRequest(PROMPTS[0], GREEDY, "ad_b")
+    undisturbed, alone_before = beamed(serving_tree, NO_END, request), alone(serving_tree, other)
+    search, tree, found = BeamSearch(NO_END, PAD, request), Tree.of(serving_tree), list[Token]()
+    while not found:
+        found = search.step(tree)
+        assert alone(serving_tree, other) == alone_before
+    assert found == undisturbed
+
+
+def test_a_search_that_is_closed_leaves_no_thread(tiny_model: Any) -> None:
+    search = BeamSearch(NO_END, PAD, GenerationRequest([5, 6], SamplingSettings(num_beams=2, max_new_tokens=400)))
+    assert search.step(Tree.of(tiny_model)) == []
+    search.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "beam-search"]
 
 
 def test_beams_stop_at_an_end_token(tiny_model: Any) -> None:
     settings = SamplingSettings(num_beams=2, max_new_tokens=12)
-    free = [t.token_id for t in generate_beams(tiny_model, NO_END, PAD, GenerationRequest([5, 6], settings))]
+    free = [t.token_id for t in beamed(tiny_model, NO_END, GenerationRequest([5, 6], settings))]
     end = free[3]
-    tokens = generate_beams(tiny_model, {end}, PAD, GenerationRequest([5, 6], settings))
+    tokens = beamed(tiny_model, {end}, GenerationRequest([5, 6], settings))
     assert tokens[-1].finished in ("stop", "length")
     assert all(token.token_id != end for token in tokens)
 
@@ -369,9 +401,9 @@ def test_beams_begin_with_the_prefix(peft_type: str) -> None:
     model = random_model("llama")
     peft_model, prefix = soft_prompt(model, peft_type)
     settings = SamplingSettings(num_beams=3, max_new_tokens=6)
-    tokens = generate_beams(model, NO_END, PAD, GenerationRequest(PROMPTS[1], settings), prefix=prefix)
+    tokens = beamed(model, NO_END, GenerationRequest(PROMPTS[1], settings), prefix=prefix)
     assert [token.token_id for token in tokens] == searched(peft_model, PROMPTS[1], beams=3, length=6)
-    assert tokens != generate_beams(model, NO_END, PAD, GenerationRequest(PROMPTS[1], settings)), (
+    assert tokens != beamed(model, NO_END, GenerationRequest(PROMPTS[1], settings)), (
         "the prefix must matter to prove anything"
     )
 
