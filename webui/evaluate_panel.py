@@ -15,10 +15,18 @@ from core.errors import WorkbenchError, refusal
 from core.i18n import Language, text
 from core.training.progress import Status
 from core.workbench import Workbench
-from webui import evaluation_form_panel, evaluation_report_panel, evaluation_views, run_actions
-from webui.evaluation_form import ALL, BY_RUN, named, spec_from
+from webui import (
+    evaluation_form_panel,
+    evaluation_overview_panel,
+    evaluation_report_panel,
+    evaluation_views,
+    run_actions,
+)
+from webui.evaluation_form import named, spec_from
 from webui.evaluation_form_panel import EvaluationForm
+from webui.evaluation_overview_panel import OverviewPanel
 from webui.evaluation_report_panel import ReportPanel
+from webui.part_choice import ALL, BY_RUN
 from webui.preview_panel import CLICKS_JS
 from webui.run_actions import Dialog
 from webui.wiring import RAW, Wiring
@@ -36,6 +44,7 @@ class EvaluatePanel:
     progress: gr.HTML
     cancel: gr.Button
     listing: gr.HTML
+    overview: OverviewPanel
     deleting: Dialog
     judging: Dialog  # again
     asked: gr.State  # the id that a question is about
@@ -58,6 +67,7 @@ def build(wiring: Wiring) -> None:
         cancel = gr.Button(visible=False, variant="stop", elem_id="evaluation-cancel")
         wiring.say(cancel, value="evaluate.cancel")
     listing = gr.HTML(elem_id="evaluations", js_on_load=CLICKS_JS)
+    overview = evaluation_overview_panel.build(wiring)
     deleting = run_actions.build_dialog(wiring, "evaluate.delete_evaluation", {"yes": "stop", "no": "secondary"})
     judging = run_actions.build_dialog(wiring, "evaluate.judge_again", {"yes": "primary", "no": "secondary"})
     report = evaluation_report_panel.build(wiring)
@@ -66,6 +76,7 @@ def build(wiring: Wiring) -> None:
         progress=progress,
         cancel=cancel,
         listing=listing,
+        overview=overview,
         deleting=deleting,
         judging=judging,
         asked=gr.State(""),
@@ -81,11 +92,13 @@ def connect(wiring: Wiring) -> None:
     form = panel.form
     evaluation_form_panel.connect(wiring, form)
     evaluation_report_panel.connect(wiring, panel.report, panel.opened)
+    evaluation_overview_panel.connect(wiring, panel.overview)
     states = [panel.going_on, panel.opened]
-    drawn = [*form.offered, *form.described, *panel.watched, panel.listing]
+    drawn = [*form.offered, *form.described, *panel.watched, panel.listing, *panel.overview.shown]
     looked_at = [wiring.language.input, wiring.shared["tab-training"].select]
     wiring.on(looked_at, show, [*states, *form.inputs(wiring)], drawn, **RAW)
     wiring.on([panel.going_on.change, panel.opened.change], listed, [panel.opened], [panel.listing])
+    wiring.on(panel.going_on.change, evaluation_overview_panel.draw, [], panel.overview.shown)
     evaluation_form_panel.connect_description(wiring, form, panel.going_on.change)
     wiring.on(form.start.click, start, form.inputs(wiring), panel.watched, **RAW)
     wiring.on(panel.timer.tick, watch, states, panel.watched, trigger_mode="once")
@@ -109,6 +122,7 @@ def _connect_list(wiring: Wiring, panel: EvaluatePanel) -> None:
     (yes, _), (agreed, _) = (dialog.answers for dialog in dialogs)
     gone = wiring.on(yes.click, delete, [panel.asked, panel.opened], [panel.opened])
     wiring.on(gone.then, listed, [panel.opened], [panel.listing])
+    wiring.on(gone.then, evaluation_overview_panel.draw, [], panel.overview.shown)
     wiring.on(agreed.click, judge_again, [panel.asked, panel.opened], panel.watched)
 
 
@@ -129,7 +143,8 @@ def show(workbench: Workbench, lang: Language, going_on: Any, opened: Any, *valu
     offered = evaluation_form_panel.offer(workbench, lang, *(form[name] for name in ("dataset", "part", "columns")))
     described = evaluation_form_panel.describe(workbench, lang, *values)
     watched = watch(workbench, lang, going_on, opened)
-    return [*offered, *described, *watched, listed(workbench, lang, opened)]
+    overview = evaluation_overview_panel.draw(workbench, lang)
+    return [*offered, *described, *watched, listed(workbench, lang, opened), *overview]
 
 
 def start(workbench: Workbench, lang: Language, *values: Any) -> list[Any]:

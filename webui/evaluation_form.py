@@ -10,6 +10,7 @@ from typing import Any
 
 from core.evaluation.spec import BASE, EvaluationSpec
 from core.settings import SamplingSettings
+from webui.part_choice import part_fields
 from webui.sampling_form import sampling_of
 
 MEASURED = ("loss", "answers", "forgetting")
@@ -23,14 +24,13 @@ FORM = (
     "rows",
     "way",
     "max_new_tokens",
+    "window",
     "stride",
     "judging",
     *JUDGE,
     "consent",
 )
 GREEDY, AS_IN_CHAT = "greedy", "chat"
-HELD_OUT, ALL, BY_RUN = "held_out", "all", "run:"
-"""Values of the choice of rows: the usual held-out part, all, or `run:<id>` for what that run held out."""
 NAME_CHARACTERS = 80
 
 
@@ -53,11 +53,12 @@ def spec_from(base: str, values: Sequence[Any]) -> EvaluationSpec:
         "base": base,
         "columns": [BASE, *(each for each in columns if each != BASE)] if isinstance(columns, list) else columns,
         "dataset": form["dataset"],
-        **_rows(form["part"]),
+        **part_fields(form["part"]),
         "rows": _whole(form["rows"]),
         **{name: name in measured for name in MEASURED},
         "sampling": _sampling(form, values[len(FORM) :]),
         "fields": patterns(form["fields"]),
+        "window": _whole(form["window"]),
         "stride": _whole(form["stride"]),
         "judge": _judge(form),
     }
@@ -69,12 +70,6 @@ def patterns(lines: Any) -> Any:
     if not isinstance(lines, str):
         return () if lines is None else lines
     return tuple(dict.fromkeys(line.strip() for line in lines.splitlines() if line.strip()))
-
-
-def _rows(part: Any) -> dict[str, Any]:
-    if isinstance(part, str) and part.startswith(BY_RUN):
-        return {"part": HELD_OUT, "run_id": part.removeprefix(BY_RUN)}
-    return {"part": part}
 
 
 def _name(dataset: Any, columns: Any) -> str:

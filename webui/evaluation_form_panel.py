@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
 from core.errors import WorkbenchError
 from core.evaluation.field_match import check_patterns, match_field, propose_fields
-from core.evaluation.spec import BASE, MAX_COLUMNS, EvaluationSpec
+from core.evaluation.spec import BASE, MAX_COLUMNS, EvaluationSpec, window_problems
 from core.i18n import Language, text
 from core.markup import note
 from core.workbench import AT_STEP, Workbench
@@ -22,13 +22,11 @@ from webui import benchmark_panel, evaluation_views
 from webui.background import awaited
 from webui.benchmark_panel import BenchmarkPanel
 from webui.data_view import LAST_ONLY
-from webui.evaluation_form import ALL, AS_IN_CHAT, BY_RUN, FORM, GREEDY, HELD_OUT, JUDGE, MEASURED, named, spec_from
+from webui.evaluation_form import AS_IN_CHAT, FORM, GREEDY, JUDGE, MEASURED, named, spec_from
 from webui.incoming import checked_type
+from webui.part_choice import part_choices
 from webui.views import problem_list
 from webui.wiring import RAW, Wiring
-
-if TYPE_CHECKING:
-    from core.evaluation.desk import PartChoice
 
 MAX_TYPED = 5000  # characters of the patterns
 OFFERED_RUNS = 20  # the newest, whose saved steps can be compared
@@ -59,7 +57,7 @@ class EvaluationForm:
     @property
     def kept(self) -> list[Any]:
         """What stays in the browser over a reload; which rows and adapters there are may be other ones by then."""
-        return [self.form[name] for name in ("measured", "way", "max_new_tokens", "rows", "stride", *JUDGE)]
+        return [self.form[name] for name in ("measured", "way", "max_new_tokens", "rows", "window", "stride", *JUDGE)]
 
     @property
     def described(self) -> list[Any]:
@@ -112,12 +110,13 @@ def _build_how(wiring: Wiring) -> dict[str, Any]:
     form = {"way": wiring.say_with(way, lambda lang: _choices("way", (GREEDY, AS_IN_CHAT), lang))}
     with gr.Row(elem_classes="wb-fields"):
         default = EvaluationSpec.model_fields["sampling"].default.max_new_tokens
-        longest, rows, stride = (
+        longest, rows, window, stride = (
             gr.Number(value, step=1, elem_id=f"evaluate-{name}", min_width=150)
-            for name, value in (("longest", default), ("rows", None), ("stride", None))
+            for name, value in (("longest", default), ("rows", None), ("window", None), ("stride", None))
         )
         form["max_new_tokens"] = _say(wiring, longest, "max_new_tokens")
         form["rows"] = _say(wiring, rows, "rows", info=True, placeholder="every_row")
+        form["window"] = _say(wiring, window, "window", info=True, placeholder="usual_window")
         form["stride"] = _say(wiring, stride, "stride", info=True, placeholder="apart")
     fields = gr.Textbox(lines=3, max_lines=12, max_length=MAX_TYPED, elem_id="evaluate-fields")
     form["fields"] = wiring.say(fields, label="evaluate.fields.title", info="evaluate.fields.info")
@@ -174,7 +173,7 @@ def offer(workbench: Workbench, lang: Language, dataset: str | None, part: Any, 
     kept = [each for each in columns if each in known] if isinstance(columns, list) else []
     return [
         gr.update(choices=names, value=chosen),
-        _parts(workbench, lang, chosen, part),
+        part_choices(workbench, lang, chosen, part),
         gr.update(choices=known, value=kept),
     ]
 
@@ -189,32 +188,11 @@ def column_choices(workbench: Workbench) -> list[str]:
     return [*(info.name for info in workbench.adapters() if not info.errors), *dict.fromkeys(steps)]
 
 
-def _parts(workbench: Workbench, lang: Language, dataset: str | None, wish: Any) -> Any:
-    """The choice of rows; the usual held-out ones, where nothing is chosen or it is gone."""
-    if not dataset:
-        return gr.update(choices=[], value=None)
-    try:
-        choices = [_part(each, lang) for each in workbench.evaluations.parts(dataset)]
-    except WorkbenchError:  # the description says why
-        return gr.update(choices=[], value=None)
-    values = [value for _, value in choices]
-    return gr.update(choices=choices, value=wish if wish in values else values[0])
-
-
-def _part(choice: PartChoice, lang: Language) -> tuple[str, str]:
-    rows = f"{choice.rows:,}"
-    if choice.part == ALL:
-        return text("evaluate.all", lang, rows=rows), ALL
-    if choice.run_id:
-        return text("evaluate.held_out_by", lang, run=choice.run_name, rows=rows), f"{BY_RUN}{choice.run_id}"
-    return text("evaluate.held_out", lang, rows=rows), HELD_OUT
-
-
 def choose_data(workbench: Workbench, lang: Language, dataset: str | None) -> Iterator[list[Any]]:
     """The rows and the fields of another data set, when it has been checked."""
 
     def read() -> list[Any]:
-        return [_parts(workbench, lang, dataset, None), proposed_fields(workbench, dataset), gr.skip()]
+        return [part_choices(workbench, lang, dataset, None), proposed_fields(workbench, dataset), gr.skip()]
 
     for found in awaited(read, "evaluation-data"):
         yield found or [gr.update(choices=[], value=None), "", _start("checking", lang)]
@@ -250,11 +228,20 @@ def describe(workbench: Workbench, lang: Language, *values: Any) -> list[Any]:
         return ["", "", _start(lacking, lang), ""]
     try:
         spec = spec_from("", values)
+        _check_windows(workbench, spec)
         explained = _explained(workbench, spec, lang) if spec.answers else ""
         sent = workbench.evaluations.outgoing(spec) if lacking != "judge" else None
     except WorkbenchError as error:
         return ["", "", _start("settings", lang), problem_list(error.problems, lang, error.total)]
     return [explained, evaluation_views.leaving(sent, lang) if sent else "", _start(lacking or "ready", lang), ""]
+
+
+def _check_windows(workbench: Workbench, spec: EvaluationSpec) -> None:
+    """Raises H01 for windows that the model in memory cannot read, before Start says so."""
+    status = workbench.model_status()
+    problems = window_problems(spec, status.max_length if status else None)
+    if problems:
+        raise WorkbenchError(problems)
 
 
 def _explained(workbench: Workbench, spec: EvaluationSpec, lang: Language) -> str:

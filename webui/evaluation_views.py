@@ -1,26 +1,40 @@
 """Evaluations before and while they go, as HTML: fields explained, what a judge would get, progress, the list. Pure.
 
-The report of one that has ended is `core.evaluation.report_views`' affair.
+All that have ended stand side by side in `overview_table`; the report of one is `core.evaluation.report_views`' affair.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.i18n import Language, text
-from core.markup import Kind, badge, card, duration, escape, heading, note, table
+from core.markup import Kind, badge, card, duration, escape, heading, note, table, visible
 from core.training.progress import Status
 from webui.views import problem_list, progress_bar
 
 if TYPE_CHECKING:
     from core.evaluation.desk import EvaluationSummary
     from core.evaluation.judge import Outgoing
+    from core.evaluation.overview import OverviewLine
     from core.evaluation.results import FieldResult
     from core.evaluation.store import EvaluationStatus
 
 SHOWN_VALUES = 8
 SHOWN_ROWS = 12
+OVERVIEW = {
+    "model": "str",
+    "adapter": "str",
+    "dataset": "str",
+    "part": "str",
+    "rows": "number",
+    "window": "number",
+    "stride": "number",
+    "loss": "number",
+    "perplexity": "number",
+    "created": "str",
+}
+OVERVIEW_TYPES = list(OVERVIEW.values())
 
 
 def fields_explained(found: Sequence[FieldResult], rows: int, lang: Language) -> str:
@@ -94,6 +108,27 @@ def _item(each: EvaluationSummary, opened: bool, lang: Language) -> str:
         f"<div>{escape(made_of)}<br><small>{escape(_when(each.id))}</small></div>"
         f'<div class="wb-moves">{again}{delete}</div></li>'
     )
+
+
+def overview_table(lines: Sequence[OverviewLine], lang: Language) -> dict[str, Any]:
+    """A line for each column of each evaluation; numbers stay numbers, by which they can be sorted."""
+    headers = [text(f"evaluate.overview.{name}", lang) for name in OVERVIEW]
+    return {"headers": headers, "data": [_overview_row(line, lang) for line in lines]}
+
+
+def _overview_row(line: OverviewLine, lang: Language) -> list[object]:
+    return [
+        visible(line.model),
+        visible(line.adapter) or text("evaluation_report.base", lang),
+        visible(line.dataset),
+        text(f"evaluate.overview.{line.part}", lang),
+        line.rows,
+        line.window_tokens,
+        line.stride_tokens,
+        None if line.loss is None else round(line.loss, 4),
+        None if line.perplexity is None else round(line.perplexity, 2),
+        visible(line.created[:16].replace("T", " ")),
+    ]
 
 
 def _button(way: str, each: EvaluationSummary, words: str, style: str = "wb-chip") -> str:

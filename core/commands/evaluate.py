@@ -47,6 +47,7 @@ def add_parsers(subparsers: Any) -> list[argparse.ArgumentParser]:
         "--field", action="append", metavar="PATTERN", help="a regular expression with one group; default: proposed"
     )
     evaluate.add_argument("--max-new-tokens", type=int, help="longest answer in tokens")
+    evaluate.add_argument("--window", type=int, help="tokens of a window of plain text")
     evaluate.add_argument("--stride", type=int, help="tokens that a window of plain text moves on")
     evaluate.add_argument("--html", type=Path, metavar="REPORT.html", help="write the report as one file")
     evaluate.set_defaults(run=_evaluate)
@@ -89,7 +90,7 @@ def _spec(options: argparse.Namespace) -> EvaluationSpec:
 
     values: dict[str, Any] = read_spec(options.spec).model_dump() if options.spec else {}
     asked = {"base": options.model, "dataset": options.data, "part": options.part, "run_id": options.run_id}
-    asked |= {"rows": options.rows, "stride": options.stride, "fields": options.field}
+    asked |= {"rows": options.rows, "window": options.window, "stride": options.stride, "fields": options.field}
     values |= {name: value for name, value in asked.items() if value is not None}
     if options.adapter or "columns" not in values:
         values["columns"] = (BASE, *options.adapter)

@@ -5,7 +5,7 @@ Owns every refusal that needs no row and no forward pass; what only the rows sho
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from core.adapters import store as adapters
 from core.data.library import DataLibrary
 from core.errors import Place, Problem, WorkbenchError, excerpt, refusal
 from core.evaluation.field_match import check_patterns
-from core.evaluation.spec import BASE, EvaluationSpec
+from core.evaluation.spec import BASE, EvaluationSpec, window_problems
 from core.training.desk import RunDesk
 from core.training.snapshots import AT_STEP
 from core.training.spec import RunSpec
@@ -50,17 +50,25 @@ def admitted(
     run = run_of(spec, runs)
     if spec.judge:
         outgoing(spec.judge, [])
-    found = {name: _adapter(name, workspace, runs) for name in spec.columns if name != BASE}
-    for folder, _ in found.values():
-        _check_fits(folder, loaded)
+    folders = {name: _adapter(name, workspace, runs)[0] for name in spec.columns if name != BASE}
+    most_virtual = max((_fitting(folder, loaded) for folder in folders.values()), default=0)
+    problems = window_problems(spec, loaded.max_length and loaded.max_length - most_virtual)
+    if problems:
+        raise WorkbenchError(problems)
     return Materials(
         workspace=workspace,
         library=library,
         loaded=loaded,
-        folders={name: folder for name, (folder, _) in found.items()},
+        folders=folders,
         run=run,
-        made_by={name: made for name, (_, made) in found.items() if made and spec.dataset in made.datasets},
+        made_by=made_by(spec.columns, spec.dataset, workspace, runs),
     )
+
+
+def made_by(columns: Sequence[str], dataset: str, workspace: Workspace, runs: RunDesk) -> dict[str, RunSpec]:
+    """The runs that made these columns and read this data set, as far as they are known."""
+    found = {name: _maker(name, workspace, runs) for name in columns if name != BASE}
+    return {name: run for name, run in found.items() if run and dataset in run.datasets}
 
 
 def run_of(spec: EvaluationSpec, runs: RunDesk) -> RunSpec | None:
@@ -95,6 +103,13 @@ def _adapter(column: str, workspace: Workspace, runs: RunDesk) -> tuple[Path, Ru
     return info.folder, made_by
 
 
+def _maker(column: str, workspace: Workspace, runs: RunDesk) -> RunSpec | None:
+    try:
+        return _adapter(column, workspace, runs)[1]
+    except WorkbenchError:  # the adapter is gone or broken
+        return None
+
+
 def _plain_problems(spec: EvaluationSpec) -> list[Problem]:
     """What a spec shows by itself."""
     problems = []
@@ -108,10 +123,12 @@ def _plain_problems(spec: EvaluationSpec) -> list[Problem]:
     return problems
 
 
-def _check_fits(folder: Path, loaded: LoadedModel) -> None:
+def _fitting(folder: Path, loaded: LoadedModel) -> int:
+    """How much of the context an adapter that fits takes for its virtual tokens."""
     from core.adapters.base_shapes import shapes_of
     from core.adapters.validity import judge
 
-    errors = judge(folder, shapes_of(loaded.model), loaded.fingerprint, loaded.info.name).errors
-    if errors:
-        raise WorkbenchError(errors)
+    files = judge(folder, shapes_of(loaded.model), loaded.fingerprint, loaded.info.name)
+    if files.errors:
+        raise WorkbenchError(files.errors)
+    return (files.fields and files.fields.virtual_tokens) or 0

@@ -23,7 +23,7 @@ def advice(
     spec: EvaluationSpec, columns: Sequence[ColumnResult], rows: Sequence[RowResult], seen: Mapping[str, int]
 ) -> tuple[Advice, ...]:
     """Everything worth saying, the gravest first. `seen` says how many of the rows a column was trained on."""
-    found = [Advice("seen_in_training", {"name": name, "rows": n, "of": len(rows)}) for name, n in seen.items() if n]
+    found = [*seen_in_training(seen, len(rows))]
     for number, column in enumerate(columns):
         if column.column != BASE or len(columns) == 1:  # beside an adapter, nobody means to mend the base model
             found += [*_of_answers(spec, column, number, rows), *_of_fields(column)]
@@ -34,6 +34,11 @@ def advice(
         margin = 100 * CERTAINTY * math.sqrt(0.25 / len(rows))
         found.append(Advice("few_rows", {"rows": len(rows), "points": round(margin)}))
     return tuple(found)
+
+
+def seen_in_training(seen: Mapping[str, int], of: int) -> tuple[Advice, ...]:
+    """Which columns were trained on some of so many rows; `seen` says on how many."""
+    return tuple(Advice("seen_in_training", {"name": name, "rows": n, "of": of}) for name, n in seen.items() if n)
 
 
 def advice_text(said: Advice, lang: Language) -> str:

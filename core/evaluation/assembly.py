@@ -77,7 +77,8 @@ def column_result(column: str, measured: Measured, scores: Scores, rows: Sequenc
     loss = None
     if total.mean is not None:
         cut = sum(row.cut for row in rows)
-        loss = LossResult(total.mean, perplexity(total.mean), total.tokens, counted, cut)
+        window = max((row.window_tokens for row in rows if row.window_tokens), default=None)
+        loss = LossResult(total.mean, perplexity(total.mean), total.tokens, counted, cut, window)
     given = [mark for mark in measured.marks.values() if mark is not None]
     judged = None
     if measured.marks:

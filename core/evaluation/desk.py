@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from core.data.library import DataLibrary
 from core.errors import Problem, WorkbenchError, refusal
-from core.evaluation.admission import admitted, run_of
+from core.evaluation.admission import admitted, made_by, run_of
+from core.evaluation.overview import OverviewLine, overview_lines
 from core.evaluation.results import EvaluationResult
 from core.evaluation.spec import EvaluationSpec, Part
 from core.evaluation.store import EvaluationStatus, EvaluationStore, first_problem
@@ -30,6 +31,7 @@ from core.workspace import Workspace
 if TYPE_CHECKING:
     from core.evaluation.judge import Outgoing
     from core.evaluation.procedure import Materials
+    from core.evaluation.rows import ChosenRow
     from core.models.loader import LoadedModel
 
 LEAVES_S = 10.0
@@ -102,6 +104,7 @@ class EvaluationDesk:
         self._store = EvaluationStore(workspace)
         self._exclusive = exclusive
         self._active: _Active | None = None
+        self._overview: dict[str, tuple[OverviewLine, ...]] = {}  # a result, once written, never changes
 
     # ---- looking ----
 
@@ -150,6 +153,18 @@ class EvaluationDesk:
         """
         return self._store.result(evaluation_id)
 
+    def overview(self) -> Sequence[OverviewLine]:
+        """A line for each column of each finished evaluation, the newest first. What cannot be read is left out."""
+        known = self._overview
+        found: dict[str, tuple[OverviewLine, ...]] = {}
+        for evaluation_id in self._store.ids():
+            try:
+                found[evaluation_id] = known.get(evaluation_id) or overview_lines(self.result(evaluation_id))
+            except WorkbenchError:  # not finished, or damaged: the list and the report say so
+                continue
+        self._overview = found
+        return [line for lines in found.values() for line in lines]
+
     def parts(self, dataset: str) -> Sequence[PartChoice]:
         """What of a data set can be measured: all rows, the usual held-out part, and that of each run that used it.
 
@@ -167,30 +182,42 @@ class EvaluationDesk:
                 found.append(PartChoice("held_out", plan.rows_validation, run.run_id, run.name))
         return [*found, PartChoice("all", len(data.examples))]
 
+    def rows(self, spec: EvaluationSpec) -> Sequence[ChosenRow]:
+        """The rows that a spec names.
+
+        Raises:
+            WorkbenchError: as `choose_rows`; A30 where there is no such run, A03 where it used other data.
+        """
+        from core.evaluation.rows import choose_rows
+
+        return choose_rows(spec, self._workspace, self._library, run_of(spec, self._runs)).rows
+
+    def rows_seen(self, dataset: str, rows: Sequence[ChosenRow], columns: Sequence[str]) -> dict[str, int]:
+        """On how many of these rows of a data set each column was trained, of those whose run is known."""
+        from core.evaluation.rows import rows_seen
+
+        makers = made_by(columns, dataset, self._workspace, self._runs)
+        return {name: rows_seen(rows, self._library, run) for name, run in makers.items()}
+
     def references(self, spec: EvaluationSpec) -> Sequence[str]:
         """The answers that the rows of a spec should get, from which fields can be proposed.
 
         Raises:
-            WorkbenchError: as `choose_rows`.
+            WorkbenchError: as `rows`.
         """
-        from core.evaluation.rows import choose_rows
-
-        chosen = choose_rows(spec, self._workspace, self._library, run_of(spec, self._runs))
-        return [row.reference for row in chosen.rows if row.prompt]
+        return [row.reference for row in self.rows(spec) if row.prompt]
 
     def outgoing(self, spec: EvaluationSpec) -> Outgoing | None:
         """What would leave this machine; None where the spec names no judge.
 
         Raises:
-            WorkbenchError: as `choose_rows`, and H01 for a judge that cannot be used.
+            WorkbenchError: as `rows`, and H01 for a judge that cannot be used.
         """
         from core.evaluation.judge import Item, outgoing
-        from core.evaluation.rows import choose_rows
 
         if spec.judge is None:
             return None
-        chosen = choose_rows(spec, self._workspace, self._library, run_of(spec, self._runs))
-        asked = [row for row in chosen.rows if row.prompt]
+        asked = [row for row in self.rows(spec) if row.prompt]
         return outgoing(spec.judge, [Item.of(row, None) for row in asked for _ in spec.columns])
 
     # ---- one at a time ----

@@ -28,12 +28,12 @@ from core.data.conversation import Example
 from core.data.options import DataOptions
 from core.data.rendering import NOT_TRAINED, Rendered, renderer
 from core.errors import Problem, WorkbenchError
+from core.evaluation.spec import WINDOW_TOKENS
 from core.jobs import Cancelled
 from core.models.loader import LoadedModel
 from core.models.prefix import Prefix, cache_name
 from core.training.loss import output_layer, predictions
 
-WINDOW_TOKENS = 1024  # of a document: as long as a training block; more context lowers its loss by little
 BATCH_TOKENS = 2048  # padded tokens of a forward
 LARGEST_EXPONENT = 700.0  # of e, that a double holds
 BATCH_LOGITS = 64_000_000  # numbers: 256 MB in fp32
@@ -66,10 +66,14 @@ class Column:
 
 @dataclass(frozen=True)
 class MeasuredRow:
-    """An example in the pieces that are read one by one; `cut` says that its end was left out."""
+    """An example in the pieces that are read one by one; `cut` says that its end was left out.
+
+    `window_tokens` is the length of the windows that a document is read in; None for a conversation.
+    """
 
     pieces: tuple[Rendered, ...]
     cut: bool = False
+    window_tokens: int | None = None
 
     @property
     def tokens(self) -> int:
@@ -96,16 +100,23 @@ class SummedLoss:
 
 
 def measured_rows(
-    tokenizer: Any, examples: Sequence[Example], options: DataOptions, limit: int, stride: int | None = None
+    tokenizer: Any,
+    examples: Sequence[Example],
+    options: DataOptions,
+    limit: int,
+    window: int | None = None,
+    stride: int | None = None,
 ) -> list[MeasuredRow]:
-    """Each example as it is measured; `limit` is the model's context, `stride` how far windows of documents move on.
+    """Each example as it is measured; `limit` is the model's context.
 
-    A row that the template refuses has no pieces where bad rows are skipped.
+    Documents are read in windows of `window` tokens (None: as `EvaluationSpec` says) that move on by `stride`. A row
+    that the template refuses has no pieces where bad rows are skipped.
 
     Raises:
         WorkbenchError: D27, D28 for all rows that cannot be rendered, unless bad rows are skipped.
     """
     render = renderer(tokenizer, options)
+    length = min(window or WINDOW_TOKENS, limit)
     rows: list[MeasuredRow] = []
     problems: list[Problem] = []
     for example in examples:
@@ -114,7 +125,7 @@ def measured_rows(
             rendered = render(example)
         except WorkbenchError as error:
             problems += error.problems
-        rows.append(_measured(rendered, limit, stride if example.kind == "text" else 0))
+        rows.append(_document(rendered, length, stride) if example.kind == "text" else _conversation(rendered, limit))
     if problems and not options.skip_bad_rows:
         raise WorkbenchError(problems)
     return rows
@@ -149,13 +160,14 @@ def perplexity(loss: float) -> float:
     return math.exp(min(loss, LARGEST_EXPONENT))
 
 
-def _measured(rendered: Sequence[Rendered], limit: int, stride: int | None) -> MeasuredRow:
-    """`stride` is 0 for conversations, which have no windows."""
-    if stride == 0:
-        whole = [row if len(row.input_ids) <= limit else _part(row, 0, limit) for row in rendered]
-        return MeasuredRow(tuple(whole), any(len(row.input_ids) > limit for row in rendered))
-    window = min(WINDOW_TOKENS, limit)
-    return MeasuredRow(tuple(piece for row in rendered for piece in _windows(row, window, stride)))
+def _conversation(rendered: Sequence[Rendered], limit: int) -> MeasuredRow:
+    whole = [row if len(row.input_ids) <= limit else _part(row, 0, limit) for row in rendered]
+    return MeasuredRow(tuple(whole), any(len(row.input_ids) > limit for row in rendered))
+
+
+def _document(rendered: Sequence[Rendered], window: int, stride: int | None) -> MeasuredRow:
+    pieces = tuple(piece for row in rendered for piece in _windows(row, window, stride))
+    return MeasuredRow(pieces, window_tokens=window)
 
 
 def _windows(row: Rendered, window: int, stride: int | None) -> Iterator[Rendered]:

@@ -132,7 +132,7 @@ def _prepared(spec: EvaluationSpec, materials: Materials, tell: Tell, cancelled:
 
 def _rendered(spec: EvaluationSpec, loaded: LoadedModel, chosen: ChosenRows, limit: int) -> list[MeasuredRow]:
     examples = [row.example for row in chosen.rows]
-    return measured_rows(loaded.tokenizer, examples, chosen.options, limit, spec.stride)
+    return measured_rows(loaded.tokenizer, examples, chosen.options, limit, spec.window, spec.stride)
 
 
 def _asked(spec: EvaluationSpec, loaded: LoadedModel, chosen: ChosenRows, limit: int) -> list[int]:

@@ -143,6 +143,7 @@ def about_part(result: EvaluationResult, lang: Language) -> str:
         ("rows", word(f"about.rows_{spec.part}", lang, rows=f"{len(result.rows):,}")),
         ("base", spec.base),
         ("columns", ", ".join(column_name(column.column, lang) for column in result.columns)),
+        *_windows(result, lang),
         *([("answers", answers)] if spec.answers else []),
         ("seed", str(spec.seed)),
         ("created", result.created[:16].replace("T", " ")),
@@ -152,6 +153,15 @@ def about_part(result: EvaluationResult, lang: Language) -> str:
     named = facts((word(f"about.{name}", lang), value) for name, value in pairs)
     written_out = details(word("about.spec", lang), f"<pre>{escape(spec_text(spec))}</pre>")
     return titled("about", named + written_out, lang)
+
+
+def _windows(result: EvaluationResult, lang: Language) -> list[tuple[str, str]]:
+    """How plain text was read, where there was any."""
+    window = next((column.loss.window_tokens for column in result.columns if column.loss), None)
+    if window is None:
+        return []
+    key, stride = ("overlapping", result.spec.stride) if result.spec.stride else ("apart", window)
+    return [("windows", word(f"about.windows_{key}", lang, window=f"{window:,}", stride=f"{stride:,}"))]
 
 
 PARTS: dict[str, Callable[[EvaluationResult, Language], str]] = {

@@ -45,7 +45,8 @@ class RowResult:
 class LossResult:
     """Mean cross-entropy of all trained tokens (nats), e to the power of it, and how many tokens and rows they are.
 
-    `cut_rows` are rows longer than the model's context, of which only the first part was measured.
+    `cut_rows` are rows longer than the model's context, of which only the first part was measured. `window_tokens` is
+    the length of the windows that plain text was read in; None without plain text, and in results of older versions.
     """
 
     loss: float
@@ -53,6 +54,7 @@ class LossResult:
     tokens: int
     rows: int
     cut_rows: int = 0
+    window_tokens: int | None = None
 
 
 @dataclass(frozen=True)

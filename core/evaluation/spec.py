@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from core.errors import Place, excerpt, refusal
+from core.errors import Place, Problem, excerpt, refusal
 from core.settings import SamplingSettings, Scale, Settings
 from core.small_yaml import MAX_BYTES, read_mapping, write_mapping
 from core.workspace import write_bytes
@@ -18,6 +18,7 @@ from core.workspace import write_bytes
 BASE = ""  # the column that is the base model
 MAX_COLUMNS = 5
 MAX_FIELDS = 20
+WINDOW_TOKENS = 1024  # of a document: as long as a training block; more context lowers its loss by little
 Part = Literal["held_out", "all"]
 
 
@@ -35,7 +36,8 @@ class EvaluationSpec(Settings):
     The first column is the reference that the others are compared with; "" is the base model, else an adapter's name or
     "run @ step". `part` "held_out" is the split that the run `run_id` made, or without one that which a run of this
     data set makes by default. At most `rows` rows, drawn by `seed`, None for all. `fields` are regular expressions with
-    one group. `stride` is how many tokens a window of plain text moves on, None for windows that do not overlap.
+    one group. Plain text is read in windows of `window` tokens, None for `WINDOW_TOKENS` or the context where that is
+    shorter; `stride` is how many tokens a window moves on, None for windows that do not overlap.
     `judge` None sends nothing anywhere.
     """
 
@@ -51,6 +53,7 @@ class EvaluationSpec(Settings):
     forgetting: bool = True
     sampling: SamplingSettings = SamplingSettings(do_sample=False, max_new_tokens=256)
     fields: Annotated[tuple[str, ...], Field(max_length=MAX_FIELDS)] = ()
+    window: Annotated[int | None, Field(ge=2, le=1_048_576), Scale(unit="tokens", usual=(512, 4096))] = None
     stride: Annotated[int | None, Field(ge=1, le=1_048_576), Scale(unit="tokens", usual=(256, 1024))] = None
     judge: JudgeSettings | None = None
     seed: Annotated[int, Field(ge=0, le=2**32 - 1), Scale(advanced=True)] = 42
@@ -59,6 +62,16 @@ class EvaluationSpec(Settings):
     @classmethod
     def _list_becomes_tuple(cls, value: object) -> object:
         return tuple(value) if isinstance(value, list) else value
+
+
+def window_problems(spec: EvaluationSpec, context: int | None) -> list[Problem]:
+    """What is wrong with the windows of plain text in a context of so many tokens; None for one without an end."""
+    if spec.window and context and spec.window > context:
+        return [Problem("H01_window_over_context", Place(field="window"), {"window": spec.window, "context": context})]
+    window = spec.window or min(WINDOW_TOKENS, context or WINDOW_TOKENS)
+    if spec.stride and spec.stride > window:
+        return [Problem("H01_stride_over_window", Place(field="stride"), {"stride": spec.stride, "window": window})]
+    return []
 
 
 def read_spec(path: Path) -> EvaluationSpec:

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from core.adapters.store import AdapterInfo, find_adapter
+from core.adapters.tensor_file import named
 from core.errors import Place, Problem, WorkbenchError, excerpt, refusal
-from core.exports.plan import ExportPlan, ExportWish, base_of, merged_name, plan_export, refuse_unmergeable
+from core.exports.plan import ExportPlan, ExportWish, base_of, merged_name, new_biases, plan_export, refuse_unmergeable
 from core.exports.work import Done, Step, carry_out, refuse_before
 from core.jobs import Cancelled, Job, Watch
 from core.settings import Settings
@@ -106,13 +107,16 @@ class ExportDesk:
 
         Raises:
             WorkbenchError: M25 where there is no such adapter, M18 where it is virtual tokens, which others know only
-                merged, M19 where its base is not here.
+                merged, or adds biases that no merged model holds, M19 where its base is not here.
         """
         from core.exports.serving_commands import serving_commands
 
         info = find_adapter(self._workspace, name)
         refuse_unmergeable(info)
         base = base_of(self._workspace, info)
+        bare = new_biases(info, base)
+        if bare:
+            raise WorkbenchError([Problem("M18_bias_not_mergeable", Place(file=info.name), named(bare))])
         return serving_commands(info, base.folder, self._merged_folder(info))
 
     def modelfile(self, name: str) -> Modelfile:

@@ -13,9 +13,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.adapters.config_file import read_config
 from core.adapters.store import AdapterInfo
 from core.errors import Place, excerpt, refusal
+from core.exports.plain_lora import plain_lora
 from core.exports.plan import GgufType
 from core.exports.processes import Heard, run_command
 
@@ -58,10 +58,8 @@ def shown(command: list[str]) -> str:
 
 def refuse_unconvertible(info: AdapterInfo) -> None:
     """Raises M18 for an adapter whose GGUF file would answer otherwise: llama.cpp knows plain LoRA of one rank."""
-    fields, _ = read_config(info.folder)
-    values = fields.values if fields else {}
-    plain = fields is not None and fields.type == "LORA" and fields.method == "lora"
-    if not plain or values["lora_bias"] or values["rank_pattern"] or values["alpha_pattern"]:
+    fields = plain_lora(info)
+    if fields is None or fields.values["use_rslora"]:
         raise refusal("M18_no_gguf_adapter", Place(file=info.name), name=info.name, method=info.method)
 
 

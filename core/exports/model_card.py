@@ -12,8 +12,8 @@ from pathlib import Path
 
 from core.adapters.store import AdapterInfo
 from core.errors import excerpt
-from core.exports.plan import ExportPlan
-from core.exports.serving_commands import PLAIN_LORA, vllm_rank
+from core.exports.plan import ExportPlan, new_biases
+from core.exports.serving_commands import vllm_rank
 from core.models.catalog import ModelInfo
 from core.models.starter import STARTER
 
@@ -42,7 +42,7 @@ def adapter_readme(info: AdapterInfo, base: ModelInfo | None) -> str:
             *_table(facts),
             *_licence(name, base),
             *_peft_usage(info),
-            *_vllm_usage(info),
+            *_vllm_usage(info, base),
         ]
     )
 
@@ -140,8 +140,11 @@ def _peft_usage(info: AdapterInfo) -> list[str]:
     return ["## Use · 使用", "", *_code("python", _PEFT.format(base=base, name=_base_name(info)))]
 
 
-def _vllm_usage(info: AdapterInfo) -> list[str]:
-    rank = vllm_rank(info.rank or 0) if info.method in PLAIN_LORA and info.rank else None
+def _vllm_usage(info: AdapterInfo, base: ModelInfo | None) -> list[str]:
+    rank = vllm_rank(info)
+    if rank is None and base and new_biases(info, base):
+        words = "vLLM: not possible; the adapter adds biases to layers that have none, so it cannot be merged either."
+        return [words, "vLLM：不支持。该适配器给没有偏置的层增加了偏置，因此也无法合并。", ""]
     if rank is None:
         return ["vLLM: merge it into its base first. · vLLM：请先合并到基础模型中。", ""]
     command = f"vllm serve path/to/base --enable-lora --max-lora-rank {rank} --lora-modules adapter=."

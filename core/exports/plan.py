@@ -11,10 +11,12 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from core.adapters.store import AdapterInfo, find_adapter
+from core.adapters.validity import read_adapter
 from core.errors import Place, Problem, WorkbenchError, excerpt, refusal
 from core.models import memory
 from core.models.arrival import check_disk
 from core.models.catalog import ModelInfo, list_models, structure, structure_of
+from core.models.weight_files import read_header
 from core.settings import Settings
 from core.workspace import Workspace, free_name
 
@@ -92,6 +94,19 @@ def refuse_unmergeable(info: AdapterInfo) -> None:
     """Raises M18 for an adapter that no weight of the base can take up."""
     if "not_mergeable" in info.limits:
         raise refusal("M18_not_mergeable", Place(file=info.name), name=info.name, count=info.virtual_tokens)
+
+
+def new_biases(info: AdapterInfo, base: ModelInfo) -> list[str]:
+    """The layers without a bias to which an adapter adds one: no model of the base's architecture can hold them.
+
+    Only what the headers of both files show: a layer that the base's files call otherwise is left to the merge.
+    """
+    files = read_adapter(info.folder)
+    if files.fields is None or not files.fields.values.get("lora_bias"):
+        return []
+    headers = [read_header(file) for file in base.weight_files]
+    own = {tensor.name for found in headers if isinstance(found, list) for tensor in found}
+    return [module for module in files.parts if f"{module}.weight" in own and f"{module}.bias" not in own]
 
 
 def base_of(workspace: Workspace, info: AdapterInfo) -> ModelInfo:

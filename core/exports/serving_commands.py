@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Literal
 
 from core.adapters.store import AdapterInfo
+from core.exports.plain_lora import plain_lora
 
 Tool = Literal["vllm", "transformers", "ollama"]
 Needs = Literal["", "merged", "gguf"]
 
-PLAIN_LORA = ("lora", "rslora", "loraplus", "pissa", "olora")  # what other programs know as LoRA
 # https://docs.vllm.ai/en/latest/api/vllm/config/lora/ (MaxLoRARanks)
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
@@ -41,9 +41,10 @@ def serving_commands(info: AdapterInfo, base: Path, merged: Path) -> tuple[Servi
     )
 
 
-def vllm_rank(rank: int) -> int | None:
-    """The smallest `--max-lora-rank` that vLLM takes and that covers a rank; None where there is none."""
-    return next((known for known in VLLM_RANKS if known >= rank), None)
+def vllm_rank(info: AdapterInfo) -> int | None:
+    """The smallest `--max-lora-rank` that covers an adapter; None where vLLM can serve it only merged."""
+    fields = plain_lora(info)
+    return next((known for known in VLLM_RANKS if fields and known >= fields.values["r"]), None)
 
 
 def ollama_commands(name: str) -> tuple[str, ...]:
@@ -58,7 +59,7 @@ def ollama_name(name: str) -> str:
 
 
 def _vllm(info: AdapterInfo, base: Path, merged: Path, needs: Needs) -> Serving:
-    rank = vllm_rank(info.rank or 0) if info.method in PLAIN_LORA and info.rank else None
+    rank = vllm_rank(info)
     if rank is None:
         return Serving("vllm", (shlex.join(["vllm", "serve", str(merged)]),), needs)
     lora = ["--enable-lora", "--max-lora-rank", str(rank), "--lora-modules", f"{info.name}={info.folder}"]

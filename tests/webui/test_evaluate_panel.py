@@ -25,7 +25,14 @@ from core.workspace import Workspace, write_json
 from tests.core.evaluation.report_scene import RESULT
 from tests.webui.test_run_history import click, write_run
 from tests.webui.test_views import HOSTILE, Tags
-from webui import benchmark_panel, evaluate_panel, evaluation_form_panel, evaluation_report_panel, evaluation_views
+from webui import (
+    benchmark_panel,
+    evaluate_panel,
+    evaluation_form_panel,
+    evaluation_overview_panel,
+    evaluation_report_panel,
+    evaluation_views,
+)
 from webui.evaluation_form import FORM, spec_from
 from webui.evaluation_report_panel import FILES
 from webui.sampling_form import form_of
@@ -65,7 +72,7 @@ def workbench(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator
         write_spec(folder / "spec.yaml", RESULT.spec)
     write_json(workspace.evaluations / RESULT.id / "result.json", result_to_json(RESULT))
     with Workbench(workspace) as made:
-        monkeypatch.setattr(made, "model_status", lambda: SimpleNamespace(name="tiny"))
+        monkeypatch.setattr(made, "model_status", lambda: SimpleNamespace(name="tiny", max_length=512))
         yield made
 
 
@@ -76,7 +83,9 @@ def test_the_form_is_a_specification() -> None:
     spec = spec_from("tiny", form(columns=["judge"], part="run:run-1", rows=5.0, fields=" a(b)\n\na(b)\nc(d) "))
     assert (spec.base, spec.columns, spec.name) == ("tiny", ("", "judge"), f"judge · {DATA}")
     assert (spec.part, spec.run_id, spec.rows) == ("held_out", "run-1", 5)
-    assert (spec.fields, spec.judge) == (("a(b)", "c(d)"), None)
+    assert (spec.fields, spec.judge, spec.window, spec.stride) == (("a(b)", "c(d)"), None, None, None)
+    windows = spec_from("tiny", form(window=2048.0, stride=512.0))
+    assert (windows.window, windows.stride) == (2048, 512)
     assert (spec.sampling.do_sample, spec.sampling.max_new_tokens) == (False, 64)
 
 
@@ -87,7 +96,7 @@ def test_answers_may_be_made_as_in_chat_and_judged() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"rows": 0}, {"part": "some"}, {"columns": "judge"}, {"stride": "far"}, {"dataset": None}]
+    "wrong", [{"rows": 0}, {"part": "some"}, {"columns": "judge"}, {"stride": "far"}, {"window": 1}, {"dataset": None}]
 )
 def test_what_cannot_be_is_refused_by_name(wrong: dict[str, Any]) -> None:
     with pytest.raises(WorkbenchError, match=next(iter(wrong))):
@@ -112,6 +121,8 @@ def test_rows_and_fields_are_offered_for_a_data_set(workbench: Workbench) -> Non
         ({"judging": True, "consent": True}, "ready"),
         ({"rows": -3}, "settings"),
         ({"fields": "(?"}, "settings"),
+        ({"window": 513}, "settings"),
+        ({"window": 64, "stride": 65}, "settings"),
         ({"fields": "音量：(.)"}, "settings"),
         ({}, "ready"),
     ],
@@ -224,6 +235,21 @@ def test_what_a_judge_got_is_sent_again_only_after_it_was_asked_about(
     assert (asked, box["visible"]) == (broke_off, True) and "judge.example" in question
     evaluate_panel.judge_again(workbench, lang, asked, "")
     assert begun[0].judge.model == "big"
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_all_that_was_measured_stands_side_by_side_and_is_taken_away(workbench: Workbench, lang: Language) -> None:
+    part, table = evaluation_overview_panel.draw(workbench, lang)
+    assert part["visible"]
+    assert len(table["headers"]) == len(evaluation_views.OVERVIEW_TYPES) == len(table["data"][0])
+    base, judge, _ = table["data"]
+    assert base[:2] == ["tiny", text("evaluation_report.base", lang)] and judge[:2] == ["tiny", "judge"]
+    assert judge[4:] == [12, None, None, 1.0, 2.72, "2026-01-02 03:04"]
+    kept = json.loads(evaluation_overview_panel.make_csv(workbench, lang))
+    assert kept["name"].endswith(".csv") and kept["content"].count("\r\n") == 4
+    workbench.evaluations.delete(RESULT.id)
+    part, table = evaluation_overview_panel.draw(workbench, lang)
+    assert (part["visible"], table["data"]) == (False, []), "nothing to compare, nothing in the way"
 
 
 # ---- the report ----

@@ -43,6 +43,9 @@ class Bench:
     def strengths(self) -> dict[str, float]:
         return self.applied
 
+    def applied_without_files(self) -> list[str]:
+        return []
+
     def apply_adapter(self, name: str, strength: float) -> None:
         self.calls.append(("apply", name, strength))
 
@@ -206,7 +209,8 @@ def test_a_strength_is_that_of_what_is_applied(bench: Any) -> None:
     assert table["data"][0][1] == "✓ applied × 0.5"
     chosen = adapter_panel.choose_adapter(bench, "en", "judge")
     assert chosen[0]["value"] == 0.5 and chosen[-1] == ""
-    assert "kB" in chosen[1]["value"], "the size of the zip before it is made"
+    assert [button["interactive"] for button in chosen[1:5]] == [True] * 4
+    assert "kB" in chosen[5]["value"], "the size of the zip before it is made"
 
 
 def test_only_named_rows_are_combined(bench: Any) -> None:

@@ -20,7 +20,7 @@ from core.settings import LoadSettings, SamplingSettings
 from core.training.progress import Status
 from core.workbench import Workbench
 from core.workspace import Workspace
-from tests.core.adapters.building import save_random_adapter
+from tests.core.adapters.building import save_random_adapter, save_random_adapter_of
 from tests.core.evaluation.conftest import write_grades
 
 WAIT_S = 60.0
@@ -47,6 +47,7 @@ def workbench(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Any) -> 
         made.load_model("tiny", LoadSettings(precision="fp32"))
         loaded = made.serving.model()
         save_random_adapter(loaded.model, workspace.adapters / "one", 1, loaded.fingerprint)
+        save_random_adapter_of(loaded.model, "PROMPT_TUNING", workspace.adapters / "tokens", loaded.fingerprint)
         yield made
 
 
@@ -218,6 +219,10 @@ def _raising(error: Exception) -> Any:
         ({"loss": False, "answers": False}, "H01_nothing_measured"),
         ({"columns": ("one", "one")}, "H01_column_twice"),
         ({"fields": ("speed",)}, "H01_pattern_groups"),
+        ({"window": 513}, "H01_window_over_context"),
+        ({"window": 508, "columns": ("tokens",)}, "H01_window_over_context"),  # 5 of the 512 are the adapter's
+        ({"window": 64, "stride": 65}, "H01_stride_over_window"),
+        ({"stride": 513}, "H01_stride_over_window"),
         ({"judge": {"url": "http://127.0.0.1:9", "model": "m"}, "answers": False}, "H01_judge_without_answers"),
         ({"judge": {"url": "ftp://x", "model": "m"}}, "H01_judge_url"),
     ],
@@ -273,6 +278,41 @@ def test_documents_have_a_loss_and_no_answers(workbench: Workbench) -> None:
     result = finished(workbench, spec_of(dataset="text.jsonl", fields=()))
     assert result.columns[0].loss.rows == 3 and result.rows[0].answers == (None, None)
     assert result.rows[0].problems == ((), ())
+    assert result.columns[0].loss.window_tokens == 512, "the context, which is shorter than 1,024"
+    assert result_from_json(result_to_json(result)) == result
+
+
+def test_the_windows_that_were_asked_for_are_those_that_are_measured(workbench: Workbench) -> None:
+    file = workbench.workspace.datasets / "long.jsonl"
+    file.write_text(json.dumps({"text": "Once upon a time there was a fox. " * 12}), encoding="utf-8")
+    asked = spec_of(dataset="long.jsonl", fields=(), columns=("",), answers=False)
+    losses = {}
+    for window, stride in ((None, None), (32, None), (32, 8)):
+        values = {"window": window, "stride": stride}
+        losses[window, stride] = finished(workbench, asked.model_copy(update=values)).columns[0].loss
+    assert [loss.window_tokens for loss in losses.values()] == [512, 32, 32]
+    assert len({loss.tokens for loss in losses.values()}) == 1, "each token once"
+    assert len({round(loss.loss, 6) for loss in losses.values()}) == 3
+    lines = workbench.evaluations.overview()[:3]  # the newest first
+    assert [(line.window_tokens, line.stride_tokens) for line in lines] == [(32, 8), (32, 32), (512, 512)]
+    assert [line.loss for line in reversed(lines)] == [loss.loss for loss in losses.values()]
+
+
+def test_what_cannot_be_read_is_left_out_of_the_overview(workbench: Workbench) -> None:
+    desk, store = workbench.evaluations, workbench.workspace.evaluations
+    before = desk.overview()
+    kept = desk.start(spec_of(loss=False, columns=("one",), sampling={"do_sample": False, "max_new_tokens": 1}))
+    assert desk.wait(WAIT_S)
+    (line,) = desk.overview()[: len(desk.overview()) - len(before)]
+    assert (line.model, line.adapter, line.dataset, line.part, line.rows) == ("tiny", "one", "grades.jsonl", "all", 10)
+    assert (line.loss, line.perplexity, line.window_tokens, line.stride_tokens) == (None,) * 4
+    damaged = store / f"{kept}-damaged"
+    damaged.mkdir()
+    (damaged / "spec.yaml").write_bytes((store / kept / "spec.yaml").read_bytes())
+    (damaged / RESULT_FILE).write_text("{}")
+    assert desk.overview() == [line, *before]
+    desk.delete(kept)
+    assert desk.overview() == before
 
 
 def _until(holds: Any) -> bool:

@@ -107,10 +107,9 @@ def test_how_rows_are_batched_changes_nothing(loaded: LoadedModel, monkeypatch: 
 
 @pytest.mark.parametrize("stride", [None, 1, 10, 39, 40, 1000])
 def test_each_token_of_a_document_is_scored_once_in_the_first_window_that_has_it(
-    loaded: LoadedModel, stride: int | None, monkeypatch: pytest.MonkeyPatch
+    loaded: LoadedModel, stride: int | None
 ) -> None:
     window = 40
-    monkeypatch.setattr(loss, "WINDOW_TOKENS", window)
     (whole,) = render_example(loaded.tokenizer, document(200))
     ids, step = whole.input_ids, min(stride or window, window - 1)
     assert len(ids) > 2 * window
@@ -118,7 +117,7 @@ def test_each_token_of_a_document_is_scored_once_in_the_first_window_that_has_it
     for at in range(1, len(ids)):
         begin = next(start for start in range(0, len(ids), step) if start <= at - 1 and at < start + window)
         expected -= float(logprobs(loaded.model, ids[begin:at])[-1, ids[at]])
-    rows = measured_rows(loaded.tokenizer, [document(200)], DataOptions(), 512, stride)
+    rows = measured_rows(loaded.tokenizer, [document(200)], DataOptions(), 512, window, stride)
     (summed,) = row_losses(Column.of(loaded, "", None), rows, loaded.pad_id)
     assert summed.tokens == len(ids) - 1
     assert summed.total == pytest.approx(expected, rel=TOLERANCE)
@@ -126,7 +125,7 @@ def test_each_token_of_a_document_is_scored_once_in_the_first_window_that_has_it
 
 def test_a_short_context_makes_short_windows(loaded: LoadedModel) -> None:
     (row,) = measured_rows(loaded.tokenizer, [document(200)], DataOptions(), 16)
-    assert max(len(piece.input_ids) for piece in row.pieces) == 16 and not row.cut
+    assert max(len(piece.input_ids) for piece in row.pieces) == row.window_tokens == 16 and not row.cut
 
 
 def test_a_row_of_which_the_cut_leaves_nothing_to_learn_has_no_loss(loaded: LoadedModel) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from core.evaluation import report_figures, verdicts
+from core.evaluation.overview import overview_csv, overview_lines
 from core.evaluation.report_file import report_html
 from core.evaluation.report_measures import SHOWN, values
 from core.evaluation.report_views import PARTS
@@ -256,3 +257,21 @@ def test_json_lines_name_the_columns() -> None:
     assert len(lines) == ROWS
     assert lines[0]["columns"] == ["base", "judge", "other"]
     assert lines[0]["answers"][0] == "Sorry"
+
+
+@both_languages
+def test_the_windows_of_plain_text_are_told_where_there_were_any(lang: Language) -> None:
+    assert "512" not in words_of(RESULT, "about", lang)
+    read = tuple(replace(each, loss=replace(each.loss, window_tokens=512)) for each in RESULT.columns)  # type: ignore[type-var]
+    apart = replace(RESULT, columns=read)
+    assert {"en": "512 tokens beside each other", "zh": "512 个词元，互不重叠"}[lang] in words_of(apart, "about", lang)
+    overlapping = replace(apart, spec=RESULT.spec.model_copy(update={"stride": 128}))
+    assert {"en": "move on by 128", "zh": "每次前移 128 个"}[lang] in words_of(overlapping, "about", lang)
+
+
+def test_the_overview_is_a_table_that_no_spreadsheet_calculates() -> None:
+    named = replace(RESULT, columns=(BASE, replace(JUDGE, column="=1+1", loss=None)))
+    first, second = csv.DictReader(io.StringIO(overview_csv(overview_lines(named)).removeprefix("\ufeff")))
+    assert (first["model"], first["adapter"], first["part"], first["rows"]) == ("tiny", "base", "held_out", "12")
+    assert (first["loss"], first["window_tokens"], first["created"]) == ("3.0", "", RESULT.created)
+    assert (second["adapter"], second["loss"], second["perplexity"]) == ("'=1+1", "", "")

@@ -12,13 +12,16 @@ import pytest
 from core.adapters.store import find_adapter
 from core.errors import WorkbenchError
 from core.exports import llama_cpp
+from core.exports.desk import ExportDesk
 from core.exports.llama_cpp import Converters, adapter_command, convert, find_converters, model_command
+from core.exports.model_card import adapter_readme
 from core.exports.ollama import families, family_of, modelfile
 from core.exports.processes import run_command
 from core.exports.serving_commands import ollama_name, serving_commands, vllm_rank
 from core.jobs import Cancelled
 from core.models.catalog import find_model
 from core.workspace import Workspace
+from tests.core.adapters.building import edit_json
 from tests.core.exports.conftest import Adapted
 
 WAIT_S = 10.0
@@ -164,8 +167,45 @@ def test_each_family_is_found_by_a_template_that_writes_it(tiny_tokenizer: Any, 
 @pytest.mark.parametrize(
     ("rank", "taken"), [(1, 1), (4, 8), (8, 8), (9, 16), (64, 64), (300, 320), (512, 512), (600, None)]
 )
-def test_the_rank_that_vllm_is_told_covers_the_adapters(rank: int, taken: int | None) -> None:
-    assert vllm_rank(rank) == taken
+def test_the_rank_that_vllm_is_told_covers_the_adapters(
+    place: Workspace, adapted: Adapted, rank: int, taken: int | None
+) -> None:
+    edit_json(place.adapters / adapted("LORA") / "adapter_config.json", r=rank)
+    assert vllm_rank(find_adapter(place, "lora")) == taken
+
+
+@pytest.mark.parametrize(
+    "more", [{"rank_pattern": {"q_proj": 8}}, {"alpha_pattern": {"q_proj": 64}}, {"use_dora": True}]
+)
+def test_what_is_more_than_one_rank_and_one_alpha_goes_elsewhere_merged(
+    place: Workspace, adapted: Adapted, more: dict[str, Any]
+) -> None:
+    edit_json(place.adapters / adapted("LORA") / "adapter_config.json", **more)
+    info = find_adapter(place, "lora")
+    with pytest.raises(WorkbenchError, match="GGUF"):
+        llama_cpp.refuse_unconvertible(info)
+    (vllm, *_) = serving_commands(info, Path("/m/base"), Path("/m/merged"))
+    assert (vllm.commands, vllm.needs) == (("vllm serve /m/merged",), "merged")
+    readme = adapter_readme(info, find_model(place, "tiny"))
+    assert "--enable-lora" not in readme and "merge it into its base first" in readme
+
+
+@pytest.mark.parametrize("kind", ["LORA", "LORA/rslora"])
+def test_vllm_serves_a_plain_lora_however_it_is_scaled(place: Workspace, adapted: Adapted, kind: str) -> None:
+    info = find_adapter(place, adapted(kind))
+    assert vllm_rank(info) == 8
+    assert "--enable-lora --max-lora-rank 8" in adapter_readme(info, None)
+
+
+def test_biases_that_no_merged_model_holds_are_named_where_it_would_be_served(
+    place: Workspace, adapted: Adapted
+) -> None:
+    name, desk = adapted("LORA/bias"), ExportDesk(place, list)
+    with pytest.raises(WorkbenchError) as refused:
+        desk.serving(name)
+    assert refused.value.key == "M18_bias_not_mergeable"
+    readme = adapter_readme(find_adapter(place, name), find_model(place, "tiny"))
+    assert "vllm serve" not in readme and "cannot be merged either" in readme
 
 
 def test_commands_are_filled_in_and_quoted(place: Workspace, adapted: Adapted) -> None:
