@@ -24,6 +24,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 from core import commands  # noqa: E402 - the environment above must come first
+from core.commands.output import tell_of_saving  # noqa: E402
 from core.errors import WorkbenchError, refusal  # noqa: E402
 from core.i18n import LANGUAGES, Language, text  # noqa: E402
 from core.leaving import leaving_in_order  # noqa: E402
@@ -98,7 +99,7 @@ def serve(workspace: Workspace, options: argparse.Namespace) -> int:
         from core.workbench import Workbench
         from webui.serving import serve_page
 
-        with Workbench(workspace) as workbench:
+        with Workbench(workspace, lambda: tell_of_saving(options)) as workbench:
             workbench.load_at_start(options.load)
             serve_page(workbench, options, users, access)
     return 0

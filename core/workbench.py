@@ -63,8 +63,10 @@ log = logging.getLogger("workbench")
 class Workbench(AbstractContextManager["Workbench"]):
     """One per process. Every method may be called from any thread."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, on_wait: Callable[[], None] = lambda: None) -> None:
+        """`on_wait` is called where closing takes more than a moment, because a run is being saved."""
         workspace.create()
+        self._on_wait = on_wait
         self.workspace = workspace
         self.conversations = ConversationStore(workspace.state / "conversations")
         self.presets = PresetStore(workspace.state / "presets")
@@ -89,7 +91,7 @@ class Workbench(AbstractContextManager["Workbench"]):
     def close(self) -> None:
         """End the run in progress (its adapter is kept), the evaluation, the export, the download and the engine."""
         self.downloads.cancel()
-        self.runs.close()
+        self.runs.close(self._on_wait)
         self.evaluations.close()
         self.exports.close()
         self.downloads.wait(DOWNLOAD_LEAVES_S)
@@ -258,18 +260,24 @@ class Workbench(AbstractContextManager["Workbench"]):
         """The strength of each applied adapter, by its name."""
         return self.serving.strengths()
 
-    def apply_adapter(self, name: str, strength: float = 1.0) -> tuple[Problem, ...]:
+    def applied_without_files(self) -> list[str]:
+        """Applied adapters that have no folder in `loras/`, as combinations have none; no saved steps of runs."""
+        folder = self.workspace.adapters
+        return [name for name in self.applied() if AT_STEP not in name and not (folder / name).is_dir()]
+
+    def apply_adapter(self, name: str, strength: float | None = None) -> tuple[Problem, ...]:
         """Put an adapter on the base model for chat; applied twice it is there once, as it is now. Returns warnings.
 
         `strength` multiplies what it changes: 0 is the base, 1 as it was trained, at most 2. Another strength replaces
-        the one it has; answers in progress end with the old one.
+        the one it has; answers in progress end with the old one. Without one it keeps what it has, 1 where it is new.
 
         Raises:
             WorkbenchError: A03 without a base model, M25 where there is none of that name, M18 to M23 where it does
                 not fit, H01 for a strength out of range, M18 where its type has no strength; then nothing has changed.
         """
         with self._exclusive:
-            return self.serving.apply(store.find_adapter(self.workspace, name), checked_strength(strength))
+            checked = None if strength is None else checked_strength(strength)
+            return self.serving.apply(store.find_adapter(self.workspace, name), checked)
 
     def apply_run(self, run_id: str) -> str:
         """Put the adapter of a run in progress on the base model as of its last checkpoint; returns the name for chat.

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from core.i18n import LANGUAGES, Language, text
 from core.training.checkpoints import latest_checkpoint
 from core.training.progress import Status
 from core.training.spec import write_spec
@@ -16,6 +17,8 @@ from core.workspace import Workspace
 from tests.core.training.conftest import spec_of
 
 LEAVES_S = 10.0
+WAIT_S = 120.0
+MOMENT_S = 1.0  # longer than these processes wait without a word
 LONG: dict[str, Any] = {"training": {"epochs": 1000, "evaluations": 0, "validation_share": 0.0}, "dataset": "8.jsonl"}
 
 
@@ -25,11 +28,15 @@ def a_file(place: Workspace, name: str) -> Path:
     return file
 
 
-def left(victims: Any, name: str, *signals: tuple[str, int], **order: Any) -> tuple[int, str]:
-    """A command that is sent signals by its run; its exit status and the id of the run."""
+def left(victims: Any, name: str, *signals: tuple[str, int], at_once: bool = False, **order: Any) -> tuple[int, str]:
+    """A command that is sent signals by its run; its exit status and the id of the run.
+
+    `at_once` says whether the process is to be gone in the middle of what it does.
+    """
     words = order.pop("command", None) or ["train", str(a_file(victims.place, name)), "--json"]
     answer = victims.ask(command=words, signals=signals, **order)
     assert answer["left_s"] < LEAVES_S
+    assert answer.get("returned", False) is not at_once
     return answer["code"], answer["run_id"]
 
 
@@ -48,18 +55,33 @@ def test_a_run_on_the_command_line_is_stopped_and_kept(victims: Any, number: int
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
 def test_the_second_signal_leaves_at_once_and_the_run_can_be_resumed(victims: Any, first: int) -> None:
     signals = (("step", first), ("saving", signal.SIGINT))
-    status, run_id = left(victims, f"twice-{first.name}", *signals, stays=True)  # type: ignore[attr-defined]
+    status, run_id = left(victims, f"twice-{first.name}", *signals, at_once=True, stays_s=WAIT_S)  # type: ignore[attr-defined]
     assert status == 130
     assert victims.snapshot(run_id).status == Status.INTERRUPTED
     victims.nothing_half_visible(run_id)
 
 
-def test_a_server_that_is_told_to_leave_stops_its_run_and_keeps_it(victims: Any) -> None:
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_a_run_that_takes_its_time_is_waited_for_and_the_terminal_says_so(
+    victims: Any, tmp_path: Path, lang: Language
+) -> None:
+    name, said = f"slow-{lang}", tmp_path / "said"
+    words = ["train", str(a_file(victims.place, name)), "--json", "--lang", lang]
+    status, run_id = left(victims, name, ("step", signal.SIGTERM), command=words, stays_s=MOMENT_S, says=str(said))
+    snapshot = victims.snapshot(run_id)
+    assert (status, snapshot.status, snapshot.adapter) == (143, Status.STOPPED, name)
+    assert said.read_text().count(text("cli.saving", lang)) == 1
+
+
+def test_a_server_that_is_told_to_leave_stops_its_run_and_keeps_it(victims: Any, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     words = ["serve", "--port", str(port), "--no-starter"]
-    status, run_id = left(victims, "", ("step", signal.SIGTERM), command=words, serve={**LONG, "name": "served"})
+    served, said = {**LONG, "name": "served"}, tmp_path / "said"
+    signals = ("step", signal.SIGTERM)
+    status, run_id = left(victims, "", signals, command=words, serve=served, stays_s=MOMENT_S, says=str(said))
     assert status == 143
     snapshot = victims.snapshot(run_id)
     assert (snapshot.status, snapshot.adapter) == (Status.STOPPED, "served")
     assert latest_checkpoint(victims.place.runs / run_id / "checkpoints")
+    assert said.read_text().count(text("cli.saving", "en")) == 1

@@ -15,6 +15,7 @@ from webui import plan_views
 from webui.views import count, gigabytes
 
 if TYPE_CHECKING:
+    from core.errors import Problem
     from core.training.estimate import MemoryEstimate, Verdict
     from core.training.forecast import Forecast, Proposal
     from core.training.forecasts import ForecastStatus
@@ -124,10 +125,15 @@ def _remarks(status: ForecastStatus, lang: Language) -> list[str]:
 
 def _proposals(found: Forecast, lang: Language) -> str:
     """What would need less, each with its own numbers."""
-    items = "".join(f"<li>{_proposal(proposal, lang)}</li>" for proposal in found.proposals)
-    if not items:
-        return "" if found.verdict != "does_not_fit" else note(text("forecast.nothing_fits", lang))
-    return f'<p class="wb-note">{escape(text("forecast.proposals", lang))}</p><ul class="wb-proposals">{items}</ul>'
+    shown = _proposal_list([_proposal(proposal, lang) for proposal in found.proposals], lang)
+    nothing_fits = found.verdict == "does_not_fit" and not shown
+    return note(text("forecast.nothing_fits", lang)) if nothing_fits else shown
+
+
+def _proposal_list(proposals: Sequence[str], lang: Language) -> str:
+    items = "".join(f"<li>{proposal}</li>" for proposal in proposals)
+    words = escape(text("forecast.proposals", lang))
+    return f'<p class="wb-note">{words}</p><ul class="wb-proposals">{items}</ul>' if items else ""
 
 
 def _proposal(proposal: Proposal, lang: Language) -> str:
@@ -144,8 +150,13 @@ def _change_words(changes: Mapping[str, Any], lang: Language) -> str:
     return text(f"forecast.change.{CHOICES[frozenset(changes)]}", lang, **dict(changes))
 
 
-def offered(problems: Sequence[Any], lang: Language) -> str:
-    """The buttons of the proposals that problems of a run carry (A20: out of memory); nothing where none does."""
-    changes = [change for problem in problems for change in problem.values.get("proposals", ())]
-    buttons = "".join(f"<li>{proposal_button(change, lang)}</li>" for change in changes)
-    return f'<ul class="wb-proposals">{buttons}</ul>' if buttons else ""
+def proposed(problem: Problem) -> list[Mapping[str, Any]]:
+    """The settings that a problem of a run proposes instead (A20: out of memory), as its log has them."""
+    written = problem.values.get("proposals")
+    changes = written if isinstance(written, list) else []
+    return [change for change in changes if isinstance(change, dict) and frozenset(change) in CHOICES]
+
+
+def offered(problem: Problem, lang: Language) -> str:
+    """The buttons of what a problem proposes; nothing where it proposes nothing."""
+    return _proposal_list([proposal_button(changes, lang) for changes in proposed(problem)], lang)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from core.i18n import Language, text
 from core.markup import badge, duration, escape, note, number
-from webui.run_views import STATUS_KINDS, method_words
+from webui.run_views import STATUS_KINDS, method_words, percent
 from webui.sparkline import sparkline
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def _losses(run: RunSummary, lang: Language) -> str:
         return ""
     words = text("runs_tab.history.loss", lang, loss=number(run.train_loss, 3))
     if run.eval_loss is not None:
-        words += " · " + text("runs_tab.history.eval_loss", lang, loss=number(run.eval_loss, 3))
+        values = {"loss": number(run.eval_loss, 3), "percent": percent(run.eval_accuracy)}
+        words += " · " + text(f"runs_tab.history.best_by_{run.best_by}", lang, **values)
     return f"{sparkline(run.sparkline, text('runs_tab.history.course', lang))}<small>{escape(words)}</small>"
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from core.errors import WorkbenchError
 from core.i18n import Language
 from core.training.progress import Snapshot, Status
 from core.workbench import Workbench
@@ -22,6 +23,7 @@ from webui import (
     hints_panel,
     history_panel,
     open_run,
+    proposals_panel,
     pulse,
     queue_panel,
     queue_views,
@@ -112,7 +114,7 @@ def connect(wiring: Wiring) -> list[Any]:
     opened = [wiring.language.input, wiring.shared["tab-training"].select, panel.run.input]
     form: RunPanel = wiring.shared["run-panel"]
     held = [wiring.shared["repeats"], *form.inputs]
-    begun = wiring.on(form.starting.start.click, start, held, [panel.run], **RAW).success
+    begun = wiring.on(form.starting.start.click, start, held, [panel.run, wiring.shared["repeats"]], **RAW).success
     hinted = wiring.on(panel.opened.hints.click, hints_panel.stop, [panel.run], **RAW)
     changed = [event.then for event in (hinted, *run_actions.connect(wiring, panel.actions, panel.run))]
     for trigger in (opened, begun, *changed):
@@ -125,25 +127,41 @@ def connect(wiring: Wiring) -> list[Any]:
 
 
 def _connect_filling(wiring: Wiring, panel: LivePanel) -> list[Any]:
-    form, actions, repeats = wiring.shared["run-panel"], panel.actions, wiring.shared["repeats"]
-    wiring.on([form.reset.click, form.reuse.use.click], repeat_nothing, [], [repeats])
+    form: RunPanel = wiring.shared["run-panel"]
+    actions, repeats = panel.actions, wiring.shared["repeats"]
+    others = [form.reset.click, form.reuse.use.click, form.settings["method"].input, form.start_from.input]
+    wiring.on(others, repeat_nothing, [], [repeats])
+    # Not `input`: a file that is added and a set that is saved as another are chosen for the person.
+    wiring.on(form.dataset.change, repeat_on_same_data, [repeats, form.dataset], [repeats], **RAW)
     ways = ((actions.reuse, use_settings), (actions.further, train_further))
     filled = [*form.filled, repeats]
     events = [wiring.on(button.click, handler, [panel.run], filled, **RAW) for button, handler in ways]
+    elsewhere = [wiring.shared["tabs"], wiring.shared["model-panel"].precision]
+    proposed = panel.opened.progress.click
+    events.append(wiring.on(proposed, proposals_panel.fill, [panel.run], [*filled, *elsewhere], **RAW))
     for event in events:
         event.success(None, js=SHOW_FORM_JS, api_visibility="private")
     return [*events, wiring.on(panel.opened.hints.click, hints_panel.fill, [panel.run], filled, **RAW)]
 
 
-def start(workbench: Workbench, lang: Language, repeats: str, *values: Any) -> Any:
-    """Start the run that the form describes and choose it."""
+def start(workbench: Workbench, lang: Language, repeats: str, *values: Any) -> list[Any]:
+    """Start the run that the form describes and choose it; the form's next run repeats nothing."""
     run_id = start_panel.start_run(workbench, lang, repeats, *values)
-    return gr.update(choices=run_views.run_choices(workbench.runs.list(), lang), value=run_id)
+    return [gr.update(choices=run_views.run_choices(workbench.runs.list(), lang), value=run_id), ""]
 
 
 def repeat_nothing(workbench: Workbench, lang: Language) -> str:
     """The form holds other settings than a run's."""
     return ""
+
+
+def repeat_on_same_data(workbench: Workbench, lang: Language, repeats: str, dataset: str | None) -> str:
+    """The run that the form repeats, as long as its data set is that run's and the run is there."""
+    try:
+        same = bool(repeats) and workbench.runs.spec(repeats).dataset == dataset
+    except WorkbenchError:  # it was deleted
+        same = False
+    return repeats if same else ""
 
 
 def use_settings(workbench: Workbench, lang: Language, run_id: str | None) -> list[Any]:

@@ -19,6 +19,7 @@ from webui import chart_controls, charts, health_views, hints_panel, run_views
 from webui.changes import Anew
 from webui.chart_controls import ChartControls
 from webui.charts import ChartView
+from webui.preview_panel import CLICKS_JS
 from webui.wiring import RAW, Wiring
 
 
@@ -52,7 +53,7 @@ class OpenRun:
 
 
 def build(wiring: Wiring) -> OpenRun:
-    progress = gr.HTML(elem_id="run-progress")
+    progress = gr.HTML(elem_id="run-progress", js_on_load=CLICKS_JS)
     hints = hints_panel.build()
     result = gr.HTML(elem_id="run-result")
     with gr.Column(visible=False, elem_id="plots") as part:

@@ -101,7 +101,7 @@ def connect(wiring: Wiring, panel: RunActions, run: gr.Dropdown) -> list[Any]:
     stopping, deleting = panel.stopping, panel.deleting
     keep, discard, _ = stopping.answers
     yes, _ = deleting.answers
-    wiring.on(panel.stop.click, ask_to_stop, [], [stopping.box, stopping.question])
+    wiring.on(panel.stop.click, ask_to_stop, [run], [stopping.box, stopping.question], **RAW)
     wiring.on([each.click for each in stopping.answers], hide, [], [stopping.box])
     wiring.on(panel.delete.click, ask_to_delete, [run], [deleting.box, deleting.question], **RAW)
     wiring.on([each.click for each in deleting.answers], hide, [], [deleting.box])
@@ -148,8 +148,9 @@ def draw_nothing() -> list[Any]:
     return [HIDDEN] * 9
 
 
-def ask_to_stop(workbench: Workbench, lang: Language) -> list[Any]:
-    return [gr.update(visible=True), text("training_tab.stop.question", lang)]
+def ask_to_stop(workbench: Workbench, lang: Language, run_id: str | None) -> list[Any]:
+    kept = "adapter" if _makes_adapter(workbench.runs.snapshot(run_id or "")) else "model"
+    return [gr.update(visible=True), text(f"training_tab.stop.question_{kept}", lang)]
 
 
 def hide(workbench: Workbench, lang: Language) -> Any:
@@ -165,13 +166,15 @@ def stop_and_discard(workbench: Workbench, lang: Language, run_id: str | None) -
 
 
 def ask_to_delete(workbench: Workbench, lang: Language, run_id: str | None) -> list[Any]:
-    """The question, with what deleting the run frees."""
+    """The question, with what deleting the run frees and what stays."""
+    snapshot = workbench.runs.snapshot(run_id or "")
     freed = size(next((run.bytes for run in workbench.runs.list() if run.run_id == run_id), 0))
-    return [gr.update(visible=True), text("training_tab.delete_run.question", lang, size=freed)]
+    stays = snapshot.makes if snapshot.adapter else "nothing"
+    return [gr.update(visible=True), text(f"training_tab.delete_run.question_{stays}", lang, size=freed)]
 
 
 def delete_run(workbench: Workbench, lang: Language, run_id: str | None) -> None:
-    """Delete a run with its checkpoints; the adapter it made stays."""
+    """Delete a run with its checkpoints; what it made stays."""
     workbench.runs.delete(run_id or "")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import gradio as gr
 
 from core.i18n import Language, text
-from core.markup import note
+from core.markup import escape, note
 from core.settings import fields_of
 from core.training.spec import RunSpec
 from core.training.trackers import available_trackers
@@ -178,8 +178,8 @@ def connect(wiring: Wiring) -> list[Any]:
     for trigger in (panel.changed, drawn.then, suggested.then):
         connect_plan(wiring, trigger)
     _connect_start(wiring, panel.name.change)
-    said = [panel.starting.said, panel.name]
-    held = [wiring.shared["repeats"], *panel.inputs]
+    repeats = wiring.shared["repeats"]
+    said, held = [panel.starting.said, panel.name, repeats], [repeats, *panel.inputs]
     queued = wiring.on(panel.starting.queue.click, start_panel.queue_run, held, said, **RAW)
     swept = sweep_panel.connect(wiring, panel.sweep, panel.inputs)
     for event in (queued, swept):
@@ -188,6 +188,7 @@ def connect(wiring: Wiring) -> list[Any]:
     return [
         wiring.on(panel.reset.click, reset_settings, [], [panel.start_from, panel.prompts, *settings]),
         wiring.on(panel.reuse.use.click, use_yaml, [panel.reuse.written], panel.filled, **RAW),
+        wiring.on(panel.starting.said.click, put_back, [], [panel.starting.said], **RAW),
     ]
 
 
@@ -225,13 +226,14 @@ def use_yaml(workbench: Workbench, lang: Language, written: str | None) -> list[
 def fill(workbench: Workbench, lang: Language, spec: RunSpec) -> list[Any]:
     """Put a run's settings into the form and its recipe to its data set; the updates of `RunPanel.filled`.
 
-    What cannot be as it was is said: another base model, a data set that is gone, a name that is taken.
+    What cannot be as it was is said: another base model, a data set that is gone, a name that is taken; and that the
+    data set had another recipe, with a button that puts it back.
     """
     known = [info.name for info in workbench.data.list()]
     dataset, _, *others = form_values(spec)
-    words = [text("run_form.reuse.filled", lang)]
+    words, replaced = [text("run_form.reuse.filled", lang)], False
     if dataset in known:
-        workbench.data.change_recipe(dataset, lambda kept: spec.data)
+        replaced = workbench.data.replace_recipe(dataset, spec.data)
     else:
         words.append(text("run_form.reuse.no_data", lang, name=dataset))
     status = workbench.model_status()
@@ -241,5 +243,22 @@ def fill(workbench: Workbench, lang: Language, spec: RunSpec) -> list[Any]:
     updates = [gr.update(choices=known, value=dataset if dataset in known else None), name, *others]
     return [
         *(update if isinstance(update, dict) else gr.update(value=update) for update in updates),
-        note("\n".join(words)),
+        note("\n".join(words)) + (_kept_recipe(dataset, lang) if replaced else ""),
     ]
+
+
+def put_back(workbench: Workbench, lang: Language, event: gr.EventData) -> Any:
+    """The recipe that a run's took the place of is its data set's again; what is said of that under the form."""
+    dataset = getattr(event, "dataset", None)
+    if not isinstance(dataset, str):
+        return gr.skip()
+    changed_since = workbench.data.put_back_recipe(dataset)
+    said = note(text("run_form.reuse.put_back_done", lang, name=dataset), "good")
+    return said + (_kept_recipe(dataset, lang) if changed_since else "")
+
+
+def _kept_recipe(dataset: str, lang: Language) -> str:
+    """That another recipe of a data set is kept, with the button that puts it back."""
+    words, data = escape(text("run_form.reuse.put_back", lang)), escape(dataset)
+    button = f'<button type="button" class="wb-use" data-do="put_back" data-dataset="{data}">{words}</button>'
+    return note(text("run_form.reuse.kept", lang, name=dataset), "warning") + button

@@ -9,6 +9,7 @@ from core.i18n import Language, has_text, text
 from core.markup import Kind, badge, card, duration, escape, facts, heading, note, number, table
 from core.training.log import LogLine
 from core.training.progress import Sample, Snapshot, Status
+from webui.forecast_views import offered
 from webui.views import gigabytes, problem_list, progress_bar
 
 if TYPE_CHECKING:
@@ -28,15 +29,15 @@ SHOWN_PROMPT_CHARACTERS = 300
 
 
 def run_progress(snapshot: Snapshot, lang: Language) -> str:
-    """The head of a run: status, bar with phase and time left, numbers; then its problems."""
+    """The head of a run: status, bar with phase and time left, numbers; then its problems with what can be done."""
     status = text(f"training.status.{snapshot.status}", lang)
     kind = STATUS_KINDS[snapshot.status]
     head = heading(snapshot.name or snapshot.run_id, badge(status, kind))
     bar = progress_bar(snapshot.fraction if snapshot.steps else None, _bar_words(snapshot, lang))
     if not snapshot.status.active and not snapshot.steps:
         bar = ""
-    problems = problem_list(snapshot.problems, lang) + _reference(snapshot, lang)
-    return card(head + bar + facts(_run_facts(snapshot, lang)) + problems, kind)
+    problems = problem_list(snapshot.problems, lang, action=lambda problem: offered(problem, lang))
+    return card(head + bar + facts(_run_facts(snapshot, lang)) + problems + _reference(snapshot, lang), kind)
 
 
 def _bar_words(snapshot: Snapshot, lang: Language) -> str:
@@ -110,10 +111,16 @@ def run_result(snapshot: Snapshot, folders: Sequence[tuple[str, str]], lang: Lan
         kept = text("training_tab.result.adapter_value", lang, name=snapshot.adapter, step=snapshot.kept_step or "–")
         pairs.append((text(f"training_tab.result.{snapshot.makes}", lang), kept))
     if snapshot.best_step is not None:
-        best = text("training_tab.result.best_value", lang, loss=number(snapshot.best_loss), step=snapshot.best_step)
-        pairs.append((text("training_tab.result.best", lang), best))
+        key = f"training_tab.result.best_by_{snapshot.best_by}"
+        best = {"loss": number(snapshot.best_loss), "percent": percent(snapshot.best_accuracy)}
+        pairs.append((text(key, lang), text(f"{key}_value", lang, step=snapshot.best_step, **best)))
     pairs += [(text(f"training_tab.result.{key}", lang), path) for key, path in folders]
     return card(heading(text("training_tab.result.title", lang)) + "".join(map(note, words)) + facts(pairs))
+
+
+def percent(share: float | None) -> str:
+    """A measured share to a tenth of a percent; “–” where there is none."""
+    return "–" if share is None else f"{100 * share:.1f}"
 
 
 def _ending(snapshot: Snapshot) -> str:

@@ -13,6 +13,7 @@ from core.markup import note
 from core.workbench import Workbench
 from webui import method_panel, plan_views
 from webui.plan_panel import described, missing
+from webui.preview_panel import CLICKS_JS
 from webui.wiring import Wiring
 
 HIDDEN: Any = "hidden"  # there but not seen: a button taken off the page and put back in a moment may stay away
@@ -37,7 +38,7 @@ def build(wiring: Wiring) -> StartPanel:
     words = text("training_tab.start.model", wiring.start_language)
     start = gr.Button(words, variant="secondary", elem_id="start-run", size="lg")
     queue = wiring.say(gr.Button(elem_id="queue-run", visible=HIDDEN), value="run_form.queue.add")
-    return StartPanel(start, queue, gr.HTML(elem_id="run-said"))
+    return StartPanel(start, queue, gr.HTML(elem_id="run-said", js_on_load=CLICKS_JS))
 
 
 def check_name(
@@ -88,10 +89,12 @@ def start_run(workbench: Workbench, lang: Language, repeats: str, *values: Any) 
 def queue_run(workbench: Workbench, lang: Language, repeats: str, *values: Any) -> list[Any]:
     """Add what the form describes to the queue; say so, and offer the next free name for another run.
 
+    That one repeats nothing.
+
     Raises:
         WorkbenchError: as `start_run`; A27 where the queue is full.
     """
     spec = described(workbench, values)
     workbench.runs.enqueue([spec], STARTED_BY, repeats)
     further = workbench.free_result_name(spec.name, spec.method.method)
-    return [note(text("run_form.queue.added", lang, name=spec.name), "good"), further]
+    return [note(text("run_form.queue.added", lang, name=spec.name), "good"), further, ""]

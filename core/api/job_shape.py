@@ -14,6 +14,7 @@ from core.api.models import adapter_id
 from core.api.wire import unix_time
 from core.errors import Problem
 from core.i18n import Language, has_text, text
+from core.settings import Metric
 from core.training.events import EvalDone, Event, Failed, RunQueued, RunStarted, StepDone, Stopped
 from core.training.log import log_lines
 from core.training.progress import Snapshot, Status
@@ -75,7 +76,7 @@ def event_entries(seen: Snapshot, events: Sequence[Event], lang: Language) -> li
     entries: list[dict[str, Any]] = []
     for number, event in enumerate(events):
         elapsed_s = 0.0 if isinstance(event, RunQueued | RunStarted) else event.elapsed_s
-        for place, (message, data) in enumerate(_told(event, lang)):
+        for place, (message, data) in enumerate(_told(event, seen.best_by, lang)):
             entries.append(
                 {
                     "id": f"{seen.run_id}-{number}-{place}",
@@ -166,7 +167,7 @@ def _whole(value: float) -> float | int:
     return int(value) if value == int(value) else value
 
 
-def _told(event: Event, lang: Language) -> list[tuple[str, dict[str, Any] | None]]:
+def _told(event: Event, best_by: Metric, lang: Language) -> list[tuple[str, dict[str, Any] | None]]:
     """The messages of an event, with the figures that belong to it."""
     match event:
         case RunQueued():
@@ -179,8 +180,9 @@ def _told(event: Event, lang: Language) -> list[tuple[str, dict[str, Any] | None
             return [(text("api.job.step", lang, step=event.step, loss=loss), data)]
         case EvalDone():
             measured = {"full_valid_loss": event.loss, "full_valid_mean_token_accuracy": event.accuracy}
-            lines = log_lines(event)
+            lines = log_lines(event, best_by)
             return [(text(line.key, lang, **line.values), {"step": event.step, **measured}) for line in lines]
     return [
-        (text(line.key, lang, **line.values) if has_text(line.key) else line.key, None) for line in log_lines(event)
+        (text(line.key, lang, **line.values) if has_text(line.key) else line.key, None)
+        for line in log_lines(event, best_by)
     ]

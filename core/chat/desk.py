@@ -175,18 +175,20 @@ class ServingDesk:
         serving = self.now
         return {adapter.name: adapter.strength for adapter in serving.engine.applied} if serving else {}
 
-    def apply(self, info: AdapterInfo, strength: float) -> tuple[Problem, ...]:
+    def apply(self, info: AdapterInfo, strength: float | None) -> tuple[Problem, ...]:
         """Put an adapter on the base model; applied twice in one strength it is there once, as it is now.
 
-        Returns warnings.
+        Without a strength it keeps the one it is applied in; 1 where it is not applied. Returns warnings.
 
         Raises:
             WorkbenchError: A03 without a base model; as `Engine.apply`.
         """
         engine = self.engine()
-        for each in engine.applied:
-            if (each.name, each.card, each.strength) == (info.name, info.card, strength):
-                return ()
+        before = next((each for each in engine.applied if each.name == info.name), None)
+        if strength is None:
+            strength = before.strength if before else 1.0
+        if before and (before.card, before.strength) == (info.card, strength):
+            return ()
         return engine.apply(info.name, info.folder, strength).warnings
 
     def apply_step(self, name: str, folder: Path) -> str:
@@ -287,4 +289,9 @@ class ServingDesk:
 
 def combination_name(parts: Parts) -> str:
     """What chat calls a combination that has no name of its own: `poet × 0.5 + french`."""
-    return " + ".join(name if strength == 1 else f"{name} × {strength:g}" for name, strength in parts)
+    return " + ".join(name_in_strength(name, strength) for name, strength in parts)
+
+
+def name_in_strength(name: str, strength: float) -> str:
+    """An adapter's name, with its strength where that is not the one it was trained in: `poet × 0.5`."""
+    return name if strength == 1 else f"{name} × {strength:g}"

@@ -7,9 +7,10 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
-from core.i18n import Language
+from core.i18n import Language, text
 
 
 def write(options: argparse.Namespace, value: object, lines: Sequence[str]) -> None:
@@ -18,6 +19,13 @@ def write(options: argparse.Namespace, value: object, lines: Sequence[str]) -> N
         lines = [json.dumps(value, ensure_ascii=False, default=str)]
     for line in lines:
         sys.stdout.write(line + "\n")
+
+
+def tell_of_saving(options: argparse.Namespace) -> None:
+    """Say on standard error why the process has not left yet, and how it leaves at once."""
+    with suppress(OSError):  # the terminal may be what has gone
+        sys.stderr.write(text("cli.saving", language(options)) + "\n")
+        sys.stderr.flush()
 
 
 def plain(item: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.commands.output import language, write
+from core.commands.output import language, tell_of_saving, write
 from core.errors import WorkbenchError
 from core.i18n import text
 from core.leaving import next_signal_leaves_at_once
@@ -50,7 +50,7 @@ def _train(workspace: Workspace, options: argparse.Namespace) -> int:
     spec = None if options.resume else read_spec(options.spec)
     if spec and options.name:
         spec = spec.model_copy(update={"name": options.name})
-    with workspace.writer(), Workbench(workspace) as workbench:
+    with workspace.writer(), Workbench(workspace, lambda: tell_of_saving(options)) as workbench:
         if spec:
             workbench.load_model(spec.base, spec.load, remember=False)
             run_id = workbench.runs.start(spec, started_by="command_line")
@@ -107,7 +107,8 @@ def _follow(workbench: Workbench, run_id: str, options: argparse.Namespace) -> S
                 if not running:
                     return snapshot
     finally:
-        signal.signal(signal.SIGINT, before)
+        if signal.getsignal(signal.SIGINT) is stop:  # after a signal it is the one that leaves at once
+            signal.signal(signal.SIGINT, before)
 
 
 def _figures(snapshot: Snapshot) -> str:

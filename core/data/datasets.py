@@ -60,6 +60,13 @@ class DatasetInfo:
         return tuple((file.name, stat.st_mtime_ns, stat.st_size) for file, stat in stats)
 
 
+class Replaced(Settings):
+    """The recipe that stood before a run's (`by`) took its place: it can be put back."""
+
+    before: DataOptions
+    by: DataOptions
+
+
 class DatasetCard(Settings):
     """What is known of a data set besides its bytes: where it came from, and the recipe it is used with."""
 
@@ -67,6 +74,7 @@ class DatasetCard(Settings):
     source: str = ""
     added: str = ""
     options: DataOptions = DataOptions()
+    replaced: Replaced | None = None
 
 
 def info_of(path: Path) -> DatasetInfo:

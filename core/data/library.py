@@ -18,7 +18,7 @@ from typing import Any
 
 from core.data import datasets
 from core.data.conversation import Example, Message
-from core.data.datasets import DatasetCard, DatasetInfo
+from core.data.datasets import DatasetCard, DatasetInfo, Replaced
 from core.data.findings import Finding
 from core.data.formats.patterns import read_patterns
 from core.data.formats.row_reader import read_messages
@@ -105,13 +105,7 @@ class DataLibrary:
             WorkbenchError: A03 where it, or one that the recipe newly names, is not there; H02 for a set mixed into
                 itself.
         """
-        card = self.card(name)
-        for other in options.other_datasets:
-            if other not in card.options.other_datasets:  # one that is gone since holds up no other change
-                self.find(other)
-        if name in options.other_datasets:
-            raise refusal("H02_mixed_with_itself", Place(field="mix"), name=name)
-        datasets.write_card(self._workspace, name, card.model_copy(update={"options": options}))
+        self._save(name, self.card(name), options)
 
     def change_recipe(self, name: str, change: Callable[[DataOptions], DataOptions]) -> None:
         """Keep what `change` makes of the recipe as it stands; of two changes at once neither is lost.
@@ -124,6 +118,38 @@ class DataLibrary:
             wanted = change(kept)
             if wanted != kept:
                 self.save_recipe(name, wanted)
+
+    def replace_recipe(self, name: str, options: DataOptions) -> bool:
+        """Use a run's recipe; tells whether another one stood there, which `put_back_recipe` brings back.
+
+        That is the one a person made last: of several runs' recipes after each other none takes its place.
+
+        Raises:
+            WorkbenchError: as `save_recipe`.
+        """
+        with self._changing:
+            card = self.card(name)
+            kept, slot = card.options, card.replaced
+            before = slot.before if slot and kept in (slot.by, options) else kept
+            replaced = None if before == options else Replaced(before=before, by=options)
+            if kept != options or replaced != slot:
+                self._save(name, card.model_copy(update={"replaced": replaced}), options)
+            return replaced is not None
+
+    def put_back_recipe(self, name: str) -> bool:
+        """Use the recipe again that a run's took the place of; tells whether what was changed since is kept in turn.
+
+        Raises:
+            WorkbenchError: as `save_recipe`.
+        """
+        with self._changing:
+            card = self.card(name)
+            kept, slot = card.options, card.replaced
+            if slot is None:
+                return False
+            since = None if kept in (slot.by, slot.before) else Replaced(before=kept, by=kept)
+            self._save(name, card.model_copy(update={"replaced": since}), slot.before)
+            return since is not None
 
     def edit_row(self, name: str, row: int, messages: Sequence[Mapping[str, Any]] | None) -> None:
         """Rewrite a row, or leave it out (None); the file stays as it is.
@@ -149,6 +175,14 @@ class DataLibrary:
             return recipe.model_copy(update={"edits": edits})
 
         self.change_recipe(name, change)
+
+    def _save(self, name: str, card: DatasetCard, options: DataOptions) -> None:
+        for other in options.other_datasets:
+            if other not in card.options.other_datasets:  # one that is gone since holds up no other change
+                self.find(other)
+        if name in options.other_datasets:
+            raise refusal("H02_mixed_with_itself", Place(field="mix"), name=name)
+        datasets.write_card(self._workspace, name, card.model_copy(update={"options": options}))
 
     # ---- checks ----
 

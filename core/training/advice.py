@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from core.adapters.method_facts import METHODS
+from core.adapters.method_facts import METHODS, MethodFacts
 from core.errors import Place, Problem
-from core.settings import MethodSettings, TrainingSettings, fields_of
+from core.settings import MethodSettings, Optimizer, TrainingSettings, fields_of
 from core.training.batch_size import usual_batch_size
 from core.training.decisions import RowCounts
 
@@ -32,6 +32,15 @@ SGD_FACTOR = 100.0  # plain gradient descent needs a rate about so many times Ad
 LOST_WORTH_SAYING = 0.05  # of the trained tokens, where the maximum length is not a person's
 TOKENS_A_RANK = 250  # trained tokens a pass for each unit of a rank over the usual one
 TINY_ROWS, TINY_DROPOUT = 100, 0.05
+
+
+@dataclass(frozen=True)
+class RateRange:
+    """The learning rate to start with, and the lowest and highest that people use."""
+
+    start: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,12 @@ def advice(spec: RunSpec, rows: RowCounts, plan: Plan, model: ModelShape, machin
     """Every warning of a run, in the order in which a person would mend them."""
     run = _Run(spec, rows, plan, model, machine)
     return tuple(problem for rule in _RULES for problem in rule(run))
+
+
+def usual_rates(facts: MethodFacts, optimizer: Optimizer) -> RateRange:
+    """The usual learning rates of a method with an optimizer, none above the highest that is allowed."""
+    factor = SGD_FACTOR if optimizer == "sgd" else 1.0
+    return RateRange(*(min(1.0, factor * rate) for rate in (facts.learning_rate, *facts.usual_rates)))
 
 
 def _lost_answers(run: _Run) -> Iterator[Problem]:
@@ -119,19 +134,16 @@ def _long_warmup(run: _Run) -> Iterator[Problem]:
 
 
 def _far_rate(run: _Run) -> Iterator[Problem]:
-    facts, rate = METHODS[run.spec.method.method], run.plan.learning_rate
-    low, high = facts.usual_rates
-    values: dict[str, Any] = {"rate": f"{rate:g}", "low": f"{low:g}", "high": f"{high:g}", "steps": run.plan.steps}
+    rate, usual = run.plan.learning_rate, usual_rates(METHODS[run.spec.method.method], run.asked.optimizer)
+    values: dict[str, Any] = {"rate": f"{rate:g}", "low": f"{usual.low:g}", "high": f"{usual.high:g}"}
+    values |= {"steps": run.plan.steps, "suggested": usual.start}
     if run.asked.optimizer == "sgd":
-        usual = min(1.0, SGD_FACTOR * facts.learning_rate)
-        if rate < usual / SGD_FACTOR * FAR:
-            yield _warning("H02_rate_too_low_for_sgd", "learning_rate", values | {"suggested": usual})
-        return
-    values["suggested"] = facts.learning_rate
-    if rate > FAR * high:
-        yield _warning("H02_rate_far_above", "learning_rate", values | {"times": f"{rate / high:.3g}"})
-    elif rate < low / FAR:
-        yield _warning("H02_rate_far_below", "learning_rate", values | {"times": f"{low / rate:.3g}"})
+        if rate < usual.start / SGD_FACTOR * FAR:
+            yield _warning("H02_rate_too_low_for_sgd", "learning_rate", values)
+    elif rate > FAR * usual.high:
+        yield _warning("H02_rate_far_above", "learning_rate", values | {"times": f"{rate / usual.high:.3g}"})
+    elif rate < usual.low / FAR:
+        yield _warning("H02_rate_far_below", "learning_rate", values | {"times": f"{usual.low / rate:.3g}"})
 
 
 def _large_rank(run: _Run) -> Iterator[Problem]:

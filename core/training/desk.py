@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import shlex
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.adapters.method_facts import METHODS
 from core.errors import WorkbenchError, excerpt, refusal
 from core.settings import LoadSettings
 from core.training.admission import check_beforehand, pinned
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 Load = Callable[[str, LoadSettings, "Report | None"], object]
 Report = Callable[[str, float], None]
 MIN_COMPARED, MAX_COMPARED = 2, 8
+CODE = Path(__file__).resolve().parents[2]
 logger = logging.getLogger(__name__)
 
 
@@ -66,10 +69,13 @@ class RunDesk:
         self._on_hold = bool(self._queue.entries)
         self._closed = False
 
-    def close(self) -> None:
-        """Stop the run in progress, keeping its adapter; what waits in the queue is there at the next start."""
+    def close(self, on_wait: Callable[[], None] = lambda: None) -> None:
+        """Stop the run in progress, keeping its adapter; what waits in the queue is there at the next start.
+
+        `on_wait` as in `Runner.close`.
+        """
         self._closed = True
-        self._runner.close()
+        self._runner.close(on_wait)
 
     # ---- looking ----
 
@@ -119,14 +125,17 @@ class RunDesk:
         return spec_text(self.spec(run_id))
 
     def command(self, run_id: str) -> str:
-        """The command line that makes a run again from its folder, under a name that is free.
+        """The command line that, in this program's folder, makes a run again under a name that is free.
+
+        It names the data directory and the folders of models where they are not the ones that are taken without.
 
         Raises:
             WorkbenchError: as `spec`.
         """
-        name = self._free_name(self.spec(run_id).name)
-        file = (self._workspace.runs / run_id / SPEC_FILE).relative_to(self._workspace.root)
-        return shlex.join(["python", "app.py", "train", file.as_posix(), "--name", name])
+        spec = self.spec(run_id)
+        results = self._workspace.results(METHODS[spec.method.method].makes)
+        name = free_name(results, spec.name, promised=self.promised_names())
+        return _train_command(self._workspace, run_id, name)
 
     def compare(self, run_ids: Sequence[str]) -> Comparison:
         """Two or more runs beside each other.
@@ -429,6 +438,17 @@ class RunDesk:
 
     def _free_name(self, wish: str) -> str:
         return free_name(self._workspace.adapters, wish, promised=self.promised_names())
+
+
+def _train_command(workspace: Workspace, run_id: str, name: str) -> str:
+    """`train` with the spec of a run, as it is typed in the folder of this program."""
+    spec, interpreter = workspace.runs / run_id / SPEC_FILE, Path(sys.executable)
+    at_home = workspace.root == CODE
+    words = [interpreter.relative_to(CODE) if interpreter.is_relative_to(CODE) else interpreter, "app.py", "train"]
+    words += [spec.relative_to(CODE) if at_home else spec, "--name", name]
+    words += [] if at_home else ["--data-dir", workspace.root]
+    words += [word for folder in workspace.extra_models for word in ("--models-dir", folder)]
+    return shlex.join(map(str, words))
 
 
 def _is_base_of(spec: RunSpec, loaded: LoadedModel) -> bool:

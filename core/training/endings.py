@@ -67,7 +67,10 @@ class StopSignal:
 def not_finite(error: NotFiniteError, saved: Sequence[Checkpoint], elapsed_s: float) -> Stopped:
     """The run diverged; its checkpoints stay."""
     good = max((each.step for each in saved), default=0)
-    lines = ", ".join(str(line) for line in error.lines[:SHOWN_LINES])
+    every = sorted(set(error.lines))
+    lines = ", ".join(map(str, every[:SHOWN_LINES]))
+    if len(every) > SHOWN_LINES:
+        lines += f" … (+{len(every) - SHOWN_LINES})"
     key = "H02_not_finite" if good else "H02_not_finite_at_once"
     problem = Problem(key, values={"step": error.step, "lines": lines, "good": good})
     return Stopped("not_finite", None, 0, elapsed_s, (problem,))

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
-from core.adapters.method_facts import METHODS, MethodFacts
+from core.adapters.method_facts import METHODS
+from core.training.advice import RateRange, usual_rates
 from core.training.progress import Snapshot
 
 Action = Literal["stop_and_keep", "lower_rate", "raise_rate"]
@@ -62,8 +63,8 @@ def hints(snapshot: Snapshot) -> tuple[Hint, ...]:
     rate, warmup = snapshot.plan.learning_rate, snapshot.plan.warmup_steps
     found = [_diverges(snapshot.losses, rate), _explodes(snapshot.grad_norms, warmup, rate)]
     if not any(found):
-        found = [_flat(snapshot.losses, warmup, rate, facts)]
-    overfits = _overfits(snapshot.losses, snapshot.evals) if snapshot.status.active else None
+        found = [_flat(snapshot.losses, warmup, rate, usual_rates(facts, snapshot.plan.optimizer))]
+    overfits = _overfits(snapshot.losses, snapshot.evals, snapshot.best_step) if snapshot.status.active else None
     return tuple(hint for hint in (*found, overfits) if hint is not None)
 
 
@@ -80,10 +81,13 @@ def _diverges(losses: Series, rate: float) -> Hint | None:
     return _lower("health.diverges", values, rate)
 
 
-def _overfits(losses: Series, evals: Series) -> Hint | None:
+def _overfits(losses: Series, evals: Series, kept_step: int | None) -> Hint | None:
+    """The validation loss has risen since the step that stopping now would keep; by accuracy that may be another."""
     if len(evals) <= OVERFIT_EVALUATIONS:
         return None
     best_step, best = min(evals, key=lambda point: point[1])
+    if best_step != kept_step:
+        return None
     since = [loss for step, loss in evals if step > best_step]
     if len(since) < OVERFIT_EVALUATIONS or since[-1] < OVERFIT_FACTOR * best or since[-1] < since[0]:
         return None
@@ -108,7 +112,7 @@ def _explodes(norms: Series, warmup: int, rate: float) -> Hint | None:
     return _lower("health.gradients_explode", values, rate)
 
 
-def _flat(losses: Series, warmup: int, rate: float, facts: MethodFacts) -> Hint | None:
+def _flat(losses: Series, warmup: int, rate: float, usual: RateRange) -> Hint | None:
     """The loss is where it began, though enough steps were done at the whole rate."""
     settled = sum(step > warmup for step, _ in losses)
     if settled < FEWEST_STEPS:
@@ -118,16 +122,14 @@ def _flat(losses: Series, warmup: int, rate: float, facts: MethodFacts) -> Hint 
     doubt = 1.25 * _noise(losses) * (2 / window) ** 0.5  # standard error of the difference of two medians
     if first < LEARNED_LOSS or doubt > DOUBTFUL_SHARE * first or now < (1 - UNMOVED_SHARE) * first - doubt:
         return None
-    low, high = facts.usual_rates
     values = {"steps": losses[-1][0], "first": _shown(first), "now": _shown(now), "rate": f"{rate:g}"}
-    if rate < low:
-        better = facts.learning_rate
-        values |= {"better": f"{better:g}", "low": f"{low:g}", "high": f"{high:g}"}
-        return Hint("health.rate_too_low", values, "raise_rate", {"learning_rate": better})
-    if rate < high:
-        better = min(high, FASTER * rate)
+    if rate < usual.low:
+        values |= {"better": f"{usual.start:g}", "low": f"{usual.low:g}", "high": f"{usual.high:g}"}
+        return Hint("health.rate_too_low", values, "raise_rate", {"learning_rate": usual.start})
+    if rate < usual.high:
+        better = min(usual.high, FASTER * rate)
         return Hint("health.flat", values | {"better": f"{better:g}"}, "raise_rate", {"learning_rate": better})
-    return _lower("health.flat", values, rate, facts.learning_rate)
+    return _lower("health.flat", values, rate, usual.start)
 
 
 def _lower(key: str, values: dict[str, Any], rate: float, better: float | None = None) -> Hint:

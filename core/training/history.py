@@ -16,6 +16,7 @@ import psutil
 
 from core.adapters.card import Ancestor
 from core.errors import excerpt, refusal
+from core.settings import Metric
 from core.training.checkpoints import SPEC_FILE
 from core.training.events import read_events
 from core.training.progress import Snapshot, Status, fold
@@ -30,8 +31,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A run as a row of the history; `train_loss` is the mean of its last steps, `eval_loss` its best.
+    """A run as a row of the history; `train_loss` is the mean of its last steps.
 
+    `eval_loss` and `eval_accuracy` are those of `best_step`, which is the best by `best_by`.
     `sparkline` is its training loss in at most `SPARKLINE_POINTS` points (step, loss); `bytes` is what its folder holds
     on disk; `repeats` and `lineage` as in `Snapshot`.
     """
@@ -51,6 +53,8 @@ class RunSummary:
     steps: int
     train_loss: float | None
     eval_loss: float | None
+    eval_accuracy: float | None
+    best_by: Metric
     best_step: int | None
     adapter: str | None
     sparkline: tuple[tuple[int, float], ...]
@@ -75,6 +79,8 @@ class RunSummary:
             steps=snapshot.steps,
             train_loss=sum(recent) / len(recent) if recent else None,
             eval_loss=snapshot.best_loss,
+            eval_accuracy=snapshot.best_accuracy,
+            best_by=snapshot.best_by,
             best_step=snapshot.best_step,
             adapter=snapshot.adapter,
             sparkline=_thinned(snapshot.losses),

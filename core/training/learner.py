@@ -81,23 +81,31 @@ class Learner(Protocol):
 
 
 def make_learner(
-    method: MethodSettings, loaded: LoadedModel, seed: int, start_from: Path | None = None, steps: int | None = None
+    method: MethodSettings,
+    loaded: LoadedModel,
+    seed: int,
+    start_from: Path | None = None,
+    steps: int | None = None,
+    further: bool = False,
 ) -> Learner:
     """A fresh learner, drawn from the seed, or one that begins as the finished adapter in a folder.
 
     `steps` is how long it will be trained, which AdaLoRA's budget depends on; None where it is only to be measured.
+    `further` says of one that is about to load a state that its run began as a finished adapter; it needs no folder.
     The process-wide generators are left as the seed and the drawing made them.
     """
     set_seed(seed)
     if METHODS[method.method].trains_base and method.method != "layernorm":
         return WeightsLearner(method, loaded, start_from)
-    return AdapterLearner(method, loaded, start_from, steps)
+    return AdapterLearner(method, loaded, start_from, steps, further)
 
 
 class AdapterLearner:
     """An adapter of one of peft's own methods in a twin."""
 
-    def __init__(self, method: MethodSettings, loaded: LoadedModel, start_from: Path | None, steps: int | None) -> None:
+    def __init__(
+        self, method: MethodSettings, loaded: LoadedModel, start_from: Path | None, steps: int | None, further: bool
+    ) -> None:
         from peft import get_peft_model
 
         self.method = method.method
@@ -117,7 +125,7 @@ class AdapterLearner:
             _begin_as(self.model, start_from)
         self._rewritten = RewrittenBase(self.model, loaded.model, ADAPTER) if facts.rewrites_base else None
         # The ranks of a finished AdaLoRA adapter are settled: trained further, it keeps them.
-        budget_steps = steps if start_from is None else None
+        budget_steps = None if further or start_from else steps
         self._budget = RankBudget(self.model, ADAPTER, budget_steps) if method.method == "adalora" else None
 
     def compute(self) -> AbstractContextManager[Any]:
@@ -151,7 +159,10 @@ class AdapterLearner:
         return state
 
     def load_state(self, state: State) -> None:
-        copy_into(trained_parameters(self.model), state["trained"])
+        trained = trained_parameters(self.model)
+        if self._budget:
+            self._budget.take_ranks(trained, state["trained"])
+        copy_into(trained, state["trained"])
         if self._rewritten:
             self._rewritten.restart(state["starts"])
         if self._budget:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.settings import Metric
 from core.training.events import (
     EvalDone,
     Event,
@@ -40,17 +41,17 @@ class LogLine:
     elapsed_s: float
 
 
-def log_lines(event: Event) -> list[LogLine]:
-    """What the log says of an event."""
+def log_lines(event: Event, best_by: Metric) -> list[LogLine]:
+    """What the log says of an event of a run whose best evaluation is the best by this."""
     match event:
         case Logged():
-            return [LogLine(event.key, event.values, event.elapsed_s)]
+            says_best = event.key == "training.log.best_restored"
+            key = f"{event.key}_by_accuracy" if says_best and best_by == "accuracy" else event.key
+            return [LogLine(key, event.values, event.elapsed_s)]
         case PhaseStarted():
             return [LogLine(f"training.phase.{event.phase}", {}, event.elapsed_s)]
         case EvalDone():
-            loss = "–" if event.loss is None else f"{event.loss:.4g}"  # a file has null for one that is not finite
-            key = "training.log.evaluated_best" if event.best else "training.log.evaluated"
-            return [LogLine(key, {"step": event.step, "loss": loss}, event.elapsed_s)]
+            return [_evaluated(event, best_by)]
         case Saved():
             return [LogLine("training.log.saved", {"step": event.step}, event.elapsed_s)]
         case Resumed():
@@ -71,6 +72,15 @@ def also_logged(sink: Sink, path: Path) -> Sink:
     return emit
 
 
+def _evaluated(event: EvalDone, best_by: Metric) -> LogLine:
+    loss = "–" if event.loss is None else f"{event.loss:.4g}"  # a file has null for one that is not finite
+    key = "training.log.evaluated_best" if event.best else "training.log.evaluated"
+    values = {"step": event.step, "loss": loss}
+    if best_by == "accuracy" and event.accuracy is not None:
+        return LogLine(f"{key}_by_accuracy", values | {"percent": f"{100 * event.accuracy:.1f}"}, event.elapsed_s)
+    return LogLine(key, values, event.elapsed_s)
+
+
 def _end_lines(event: Event) -> list[LogLine]:
     match event:
         case StopAsked():
@@ -78,13 +88,16 @@ def _end_lines(event: Event) -> list[LogLine]:
             return [LogLine(key, {}, event.elapsed_s)]
         case Finished():
             early = [LogLine(f"training.finish_reason.{event.reason}", {}, event.elapsed_s)]
-            end = LogLine("training.log.finished", {"name": event.adapter, "step": event.step}, event.elapsed_s)
-            return [*([] if event.reason == "all_steps" else early), end]
+            return [*([] if event.reason == "all_steps" else early), _kept("finished", event)]
         case Stopped():
-            kept = ("training.log.stopped_kept", {"name": event.adapter, "step": event.step})
-            key, values = kept if event.adapter else ("training.log.stopped", {})
             reason = LogLine(f"training.stop_reason.{event.reason}", {}, event.elapsed_s)
-            return [reason, LogLine(key, values, event.elapsed_s)]
+            nothing = LogLine("training.log.stopped", {}, event.elapsed_s)
+            return [reason, _kept("stopped_kept", event) if event.adapter else nothing]
         case Failed():
             return [LogLine("training.log.failed", {}, event.elapsed_s)]
     return []
+
+
+def _kept(how: str, event: Finished | Stopped) -> LogLine:
+    values = {"name": event.adapter, "step": event.step}
+    return LogLine(f"training.log.{how}_{event.makes}", values, event.elapsed_s)

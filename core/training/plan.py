@@ -16,7 +16,7 @@ from typing import Any
 
 from core.adapters.method_facts import METHODS
 from core.errors import Place, Problem, refusal
-from core.settings import TrainingSettings
+from core.settings import Metric, Optimizer, TrainingSettings
 from core.training.advice import advice
 from core.training.batch_size import SHORTEST_ROW, USUAL_BLOCK, Batch, longest_in_memory, usual_block
 from core.training.decisions import Decision, Reason, RowCounts
@@ -34,6 +34,7 @@ class Plan:
     """A run in numbers. `review_steps` are the steps after which it is evaluated and sample answers are made.
 
     `blocks` is how many blocks the rows of an epoch are packed into, each a micro-batch; 0 where they are not packed.
+    `best_by` and `optimizer` are those of the spec: whoever reads the curves of a run has to know them.
     """
 
     rows_train: int
@@ -61,6 +62,8 @@ class Plan:
     reasons: tuple[Reason, ...] = ()
     warnings: tuple[Problem, ...] = ()
     blocks: int = 0
+    best_by: Metric = "loss"
+    optimizer: Optimizer = "adamw"
 
     @property
     def batch_size(self) -> int:
@@ -199,6 +202,8 @@ def plan(spec: RunSpec, rows: RowCounts, model: ModelShape, machine: Machine) ->
         estimate=batch.estimate,
         reasons=tuple(reason for reason in reasons if reason is not None),
         blocks=batch.blocks,
+        best_by=spec.training.best_by,
+        optimizer=spec.training.optimizer,
     )
     return replace(made, warnings=advice(spec, rows, made, model, machine))
 

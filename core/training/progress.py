@@ -14,6 +14,7 @@ from enum import StrEnum
 from core.adapters.card import Ancestor
 from core.adapters.method_facts import Makes
 from core.errors import Problem
+from core.settings import Metric
 from core.training.events import (
     EvalDone,
     Event,
@@ -75,9 +76,10 @@ class Snapshot:
     """All that is known of a run after `version` events.
 
     Series are (step, value) pairs, oldest first. `checkpoint_step` is the newest one on disk; `kept_step` that of the
-    weights in `adapter`. `eta_s` is None while nothing can be said; sample answers are not part of it. `repeats` is the
-    id of the run that it repeats, `lineage` the adapters that it trains further, the nearest first; `started_at` of a
-    run that waits is when it was queued.
+    weights in `adapter`, `best_step` that of the best evaluation by `best_by`. `eta_s` is None while nothing can be
+    said; evaluations and sample answers to come are part of it. `repeats` is the id of the run that it repeats,
+    `lineage` the adapters that it trains further, the nearest first; `started_at` of a run that waits is when it was
+    queued.
     """
 
     status: Status = Status.QUEUED
@@ -110,8 +112,10 @@ class Snapshot:
     grad_norms: tuple[tuple[int, float], ...] = ()
     samples: tuple[Sample, ...] = ()
     log: tuple[LogLine, ...] = ()
+    best_by: Metric = "loss"
     best_step: int | None = None
     best_loss: float | None = None
+    best_accuracy: float | None = None
     checkpoint_step: int | None = None
     adapter: str | None = None
     makes: Makes = "adapter"
@@ -144,6 +148,8 @@ class Progress:
     _steps: list[StepDone] = field(default_factory=list)
     _evals: list[EvalDone] = field(default_factory=list)
     _samples: list[Sample] = field(default_factory=list)
+    _sampling_s: dict[int, float] = field(default_factory=dict)  # by step: how long its sample answers took
+    _phase_began_s: float = 0.0
     _log: deque[LogLine] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
     _count: int = 0
     _new_from: int = 0  # the first of `_steps` since the run was resumed
@@ -160,12 +166,16 @@ class Progress:
             self._evals.append(event)
         elif isinstance(event, SampleDone):
             self._samples.append(Sample(event.step, event.prompt, event.answer, event.finished))
+            if self._now.phase == "sampling":
+                self._sampling_s[event.step] = event.elapsed_s - self._phase_began_s
         elif not isinstance(event, Logged):
             self._now = _after(self._now, event)
+        if isinstance(event, PhaseStarted):
+            self._phase_began_s = event.elapsed_s
         if isinstance(event, Resumed):
             self._go_back_to(event.step)
         if not isinstance(event, StepDone):
-            self._log.extend(log_lines(event))
+            self._log.extend(log_lines(event, self._best_by))
         if not isinstance(event, RunQueued | RunStarted):
             self._now = replace(self._now, elapsed_s=event.elapsed_s)
 
@@ -187,17 +197,26 @@ class Progress:
             accuracies=tuple((done.step, done.accuracy) for done in self._evals if done.accuracy is not None),
             samples=tuple(self._samples),
             log=tuple(self._log),
+            best_by=self._best_by,
             best_step=best.step if best else None,
             best_loss=best.loss if best else None,
+            best_accuracy=best.accuracy if best else None,
             tokens_per_s=1 / seconds_per_token if seconds_per_token else None,
             eta_s=self._eta_s(seconds_per_token),
         )
+
+    @property
+    def _best_by(self) -> Metric:
+        """What makes an evaluation the best, as `stopping.best_step` has it."""
+        measured = all(done.accuracy is not None for done in self._evals)
+        return self._now.plan.best_by if self._now.plan and measured else "loss"
 
     def _go_back_to(self, step: int) -> None:
         """Forget what came after a step: it is done again."""
         self._steps = [done for done in self._steps if done.step <= step]
         self._evals = [done for done in self._evals if done.step <= step]
         self._samples = [sample for sample in self._samples if sample.step <= step]
+        self._sampling_s = {at: took_s for at, took_s in self._sampling_s.items() if at <= step}
         self._new_from = len(self._steps)
 
     def _eta_s(self, seconds_per_token: float | None) -> float | None:
@@ -208,12 +227,24 @@ class Progress:
             return None
         done = self._steps[-1].step
         training_s = (plan.steps - done) * plan.total_tokens / plan.steps * seconds_per_token
+        return training_s + self._evaluating_s(plan, seconds_per_token) + self._answering_s(plan)
+
+    def _evaluating_s(self, plan: Plan, seconds_per_token: float) -> float:
+        """What the evaluations to come will take; the first one is guessed by the speed of training."""
         if self._evals:
             evaluation_s = sum(entry.eval_s for entry in self._evals) / len(self._evals)
         else:
             evaluation_s = plan.validation_tokens * seconds_per_token * FORWARD_SHARE
         evaluated = self._evals[-1].step if self._evals else 0
-        return training_s + evaluation_s * sum(step > evaluated for step in plan.review_steps)
+        return evaluation_s * sum(step > evaluated for step in plan.review_steps)
+
+    def _answering_s(self, plan: Plan) -> float:
+        """What the sample answers to come will take; before the first review, as long as the base model took."""
+        if not self._sampling_s:
+            return 0.0
+        took_s = [took_s for step, took_s in self._sampling_s.items() if step] or [*self._sampling_s.values()]
+        answered = max(self._sampling_s)
+        return sum(took_s) / len(took_s) * sum(step > answered for step in plan.review_steps)
 
 
 def _after(now: Snapshot, event: Event) -> Snapshot:

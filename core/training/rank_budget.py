@@ -6,6 +6,7 @@ peft's allocator does the ranking (https://arxiv.org/abs/2303.10512).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -56,6 +57,15 @@ class RankBudget:
         allocator.exp_avg_unc = {name: tensor.to(device) for name, tensor in state["uncertainty"].items()}
         allocator.ipt = dict(allocator.exp_avg_ipt)  # of the last step: only its keys are read before the next one
         self._config.rank_pattern = state["rank_pattern"]
+
+    def take_ranks(self, parameters: Mapping[str, torch.Tensor], values: Mapping[str, torch.Tensor]) -> None:
+        """Make room for values of other ranks: those of layers that were pruned before the run they come from began.
+
+        The scale of a layer stays that of the rank it once began with, as it does where peft prunes it.
+        """
+        for name, tensor in parameters.items():
+            if name in values and tensor.shape != values[name].shape:
+                tensor.data = tensor.new_empty(values[name].shape)
 
     @property
     def _allocator(self) -> Any:

@@ -197,7 +197,8 @@ class _Run:
         spec, steps = prepared.spec, prepared.plan.steps
         goes_on = self.resumption and self.resumption.checkpoint
         start_from = None if goes_on else starting_folder(spec, self.context.workspace)
-        return make_learner(spec.method, self.context.model, spec.training.seed, start_from, steps)
+        further = spec.start_from is not None
+        return make_learner(spec.method, self.context.model, spec.training.seed, start_from, steps, further)
 
     def _job(self, prepared: Preparation) -> TrainingJob:
         precision = self.context.model.precision

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from core.training.resume import Resumption
 
 WAKES_S = 0.2
+MOMENT_S = 2.0  # that a person waits without being told what for
 logger = logging.getLogger(__name__)
 
 
@@ -217,16 +218,18 @@ class Runner:
         with self._left:
             return self._left.wait_for(lambda: self._active is None, timeout_s)
 
-    def close(self, timeout_s: float = 10.0) -> bool:
-        """Stop what is going on, keeping it, and wait for it."""
-        active = self._active
-        if active is not None:
+    def close(self, on_wait: Callable[[], None] = lambda: None) -> None:
+        """Stop what is going on, keeping it, and wait until it is saved, however long that takes.
+
+        `on_wait` is called once where it takes more than a moment.
+        """
+        began, told = time.monotonic(), False
+        while (active := self._active) is not None:
             self.stop(active.run_id, keep=True)
-        ends = time.monotonic() + timeout_s
-        while not self.wait(WAKES_S):  # a signal that another thread was given does not wake a longer wait
-            if time.monotonic() > ends:
-                return False
-        return True
+            gone = self.wait(WAKES_S)  # a signal that another thread was given does not wake a longer wait
+            if not (gone or told) and time.monotonic() - began > MOMENT_S:
+                told = True
+                on_wait()
 
     def snapshot(self, run_id: str) -> Snapshot:
         """What a run has come to by now.

@@ -92,6 +92,26 @@ def test_of_two_sets_that_are_gone_one_can_be_let_go(library: DataLibrary, works
     assert library.check("rows.jsonl", WAIT_S).report is not None
 
 
+def test_what_was_changed_after_a_runs_recipe_is_kept_when_the_one_before_is_put_back(
+    library: DataLibrary, workspace: Workspace
+) -> None:
+    own, of_a_run, since = DataOptions(take=5), DataOptions(take=3), DataOptions(take=3, shuffle=True)
+    library.save_recipe("rows.jsonl", own)
+    assert library.replace_recipe("rows.jsonl", of_a_run)
+    library.save_recipe("rows.jsonl", since)
+    again = DataLibrary(workspace)  # also after a restart
+    assert again.put_back_recipe("rows.jsonl") and again.recipe("rows.jsonl") == own
+    assert again.put_back_recipe("rows.jsonl") and again.recipe("rows.jsonl") == since
+
+
+def test_a_runs_recipe_that_stands_there_already_replaces_none(library: DataLibrary) -> None:
+    assert not library.replace_recipe("rows.jsonl", DataOptions())
+    assert not library.put_back_recipe("rows.jsonl")
+    assert library.replace_recipe("rows.jsonl", DataOptions(take=3))
+    assert not library.replace_recipe("rows.jsonl", DataOptions())  # as it was before
+    assert library.card("rows.jsonl").replaced is None
+
+
 def test_of_two_changes_at_once_neither_is_lost(library: DataLibrary) -> None:
     def shuffled(recipe: DataOptions) -> DataOptions:
         return recipe.model_copy(update={"shuffle": True})

@@ -30,8 +30,11 @@ def falling(step: int) -> float:
     return 0.8 + 1.7 * math.exp(-step / 30)
 
 
-def snapshot(losses: list[tuple[int, float]], **changes: Any) -> Snapshot:
-    made = planned(64, learning_rate=changes.pop("rate", 2e-4), epochs=15.0)  # 120 steps, 6 of them warm-up
+def snapshot(losses: list[tuple[int, float]], optimizer: str = "adamw", **changes: Any) -> Snapshot:
+    rate = changes.pop("rate", 2e-4)
+    made = planned(64, learning_rate=rate, epochs=15.0, optimizer=optimizer)  # 120 steps, 6 of them warm-up
+    lowest = min(changes.get("evals", ()), key=lambda point: point[1], default=(None, None))
+    changes.setdefault("best_step", lowest[0])
     return Snapshot(status=Status.RUNNING, method="lora", plan=made, losses=tuple(losses), **changes)
 
 
@@ -87,6 +90,13 @@ def test_a_validation_loss_that_wavers_is_no_hint(evals: tuple[tuple[int, float]
     assert hints(snapshot(noisy(falling, 0.05, steps=80), evals=evals)) == ()
 
 
+def test_a_step_that_stopping_would_not_keep_is_never_offered() -> None:
+    evals = ((20, 1.5), (40, 1.2), (60, 1.25), (80, 1.35))
+    by_accuracy = snapshot(noisy(falling, 0.05, steps=80), evals=evals, best_by="accuracy", best_step=60)
+    assert hints(by_accuracy) == ()
+    assert keys(hints(replace(by_accuracy, best_step=40))) == ["overfits"]
+
+
 def test_a_run_that_has_ended_is_not_asked_to_stop() -> None:
     evals = ((20, 1.5), (40, 1.2), (60, 1.25), (80, 1.35))
     ended = snapshot(noisy(falling, 0.05, steps=80), evals=evals)
@@ -112,6 +122,23 @@ def test_a_loss_that_does_not_move_gets_another_rate(rate: float, key: str, acti
     found = hints(snapshot(noisy(lambda step: 2.5, 0.03, steps=60), rate=rate))
     assert keys(found) == [key]
     assert (found[0].action, found[0].action_values) == (action, {"learning_rate": better})
+
+
+@pytest.mark.parametrize(
+    ("rate", "key", "action", "better"),
+    [
+        (2e-4, "rate_too_low", "raise_rate", 2e-2),
+        (2e-2, "flat", "raise_rate", 1e-1),
+        (0.5, "flat", "lower_rate", 2e-2),
+    ],
+)
+def test_with_sgd_a_rate_is_judged_as_the_plan_judges_it(rate: float, key: str, action: str, better: float) -> None:
+    seen = snapshot(noisy(lambda step: 2.5, 0.03, steps=60), optimizer="sgd", rate=rate)
+    [hint] = hints(seen)
+    assert (hint.key, hint.action) == (f"health.{key}", action)
+    assert hint.action_values == {"learning_rate": pytest.approx(better)}
+    again = planned(64, learning_rate=hint.action_values["learning_rate"], epochs=15.0, optimizer="sgd")
+    assert not [warning for warning in again.warnings if warning.place.field == "learning_rate"]
 
 
 def test_warm_up_and_rows_that_are_known_already_are_no_reason_for_a_hint() -> None:

@@ -6,11 +6,13 @@ import hashlib
 import math
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from core.adapters.card import read_card
 from core.adapters.method_facts import METHODS
@@ -29,7 +31,7 @@ from core.training.lineage import method_settings
 from core.training.loss import count_trained, output_layer, summed_loss
 from core.training.progress import Snapshot, Status
 from core.training.runner import Runner
-from core.training.spec import RunSpec
+from core.training.spec import RunSpec, StartingAdapter
 from core.workspace import Workspace
 from tests.core.adapters.building import card
 from tests.core.training.conftest import spec_of, write_rows
@@ -91,7 +93,7 @@ def base(place: Workspace) -> Callable[..., Any]:
 def runner(place: Workspace) -> Iterator[Runner]:
     made = Runner(place)
     yield made
-    assert made.close(WAIT_S)
+    made.close()
 
 
 @torch.no_grad()
@@ -155,7 +157,9 @@ def contents(folder: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-def stopped_and_resumed(runner: Runner, loaded: Any, spec: RunSpec) -> Snapshot:
+def stopped_and_resumed(
+    runner: Runner, loaded: Any, spec: RunSpec, meanwhile: Callable[[], None] = lambda: None
+) -> Snapshot:
     emit = runner._emit
 
     def stopping(active: Any, event: Event) -> None:
@@ -168,6 +172,7 @@ def stopped_and_resumed(runner: Runner, loaded: Any, spec: RunSpec) -> Snapshot:
     assert runner.wait(WAIT_S)
     assert runner.snapshot(run_id).kept_step == STOP_AT
     runner._emit = emit  # type: ignore[method-assign]
+    meanwhile()
     runner.resume(run_id, loaded)
     assert runner.wait(WAIT_S)
     return runner.snapshot(run_id)
@@ -341,6 +346,45 @@ def test_adalora_prunes_to_its_budget_and_its_checkpoint_can_be_gone_on_with(bas
     assert torch.equal(logits(again.model), logits(learner.model))
     penalty = learner.penalty()
     assert penalty is not None and penalty.requires_grad and math.isfinite(float(penalty.detach()))
+
+
+def test_a_pruned_adalora_adapter_that_is_trained_further_goes_on_bit_by_bit_also_without_what_it_started_from(
+    runner: Runner, place: Workspace, base: Callable[..., Any]
+) -> None:
+    loaded = base_of("adalora", base)
+    first = run_spec("adalora", "pruned")
+    runner.start(first, loaded)
+    assert runner.wait(WAIT_S)
+    weights = load_file(place.adapters / "pruned" / "adapter_model.safetensors")
+    ranks = {len(tensor) for name, tensor in weights.items() if "lora_A" in name}
+    assert ranks != {6}, "some layers have lost some of the rank they began with"
+    method = method_settings(place.adapters / "pruned")
+    start = StartingAdapter(adapter="pruned")
+    spec = first.model_copy(update={"name": "pruned-whole", "method": method, "start_from": start})
+    run_id = runner.start(spec, loaded)
+    assert runner.wait(WAIT_S)
+    whole = runner.snapshot(run_id)
+    assert whole.status == Status.FINISHED, whole.problems
+    made = contents(place.adapters / "pruned-whole")
+    stopped = stopped_and_resumed(runner, loaded, spec.model_copy(update={"name": "pruned-stopped"}))
+    assert (stopped.status, stopped.losses) == (Status.FINISHED, whole.losses)
+    assert contents(place.adapters / "pruned-stopped") == made
+    gone = partial(shutil.rmtree, place.adapters / "pruned")
+    stopped = stopped_and_resumed(runner, loaded, spec.model_copy(update={"name": "pruned-orphan"}), gone)
+    assert (stopped.status, stopped.losses) == (Status.FINISHED, whole.losses)
+    assert contents(place.adapters / "pruned-orphan") == made
+
+
+def test_an_adalora_adapter_whose_ranks_were_left_alone_is_not_pruned_where_it_goes_on(
+    base: Callable[..., Any], tmp_path: Path
+) -> None:
+    settings = settings_of("adalora", dropout=0.0)
+    make_learner(settings, base(), seed=1, steps=1).save(tmp_path / "first", card("first", settings=settings))
+    further = make_learner(settings, base(), seed=2, start_from=tmp_path / "first", steps=12)
+    again = make_learner(settings, base(), seed=2, steps=12, further=True)
+    again.load_state(further.state())
+    assert trained(again, steps=12) == trained(further, steps=12)
+    assert again.state()["budget"]["rank_pattern"] is None
 
 
 def test_a_step_that_fp16_skips_leaves_the_ranking_as_it_was(base: Callable[..., Any]) -> None:

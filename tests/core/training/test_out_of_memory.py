@@ -28,7 +28,7 @@ from core.training.preparation import Planner, check_spec, read_data
 from core.training.progress import fold
 from core.workspace import Workspace
 from tests.core.training.conftest import Outcome, spec_of
-from webui.forecast_views import offered
+from webui.run_views import run_progress
 
 Train = Callable[..., Outcome]
 CPU_WORDS = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 25000000000 bytes."
@@ -118,7 +118,7 @@ def test_a_run_without_memory_offers_settings_that_need_less(train: Train, monke
         outcome = train()
     smaller = {"micro_batch_size": 2, "gradient_accumulation_steps": 4}
     assert smaller in outcome.end.problems[0].values["proposals"]
-    html = offered(fold(outcome.events).problems, "en")
+    html = run_progress(fold(outcome.events), "en")
     assert "data-values" in html and "Micro-batch 2 × 4" in html
 
 

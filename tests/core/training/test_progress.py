@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import get_args
 
 import pytest
 
+from core.adapters.method_facts import Makes
 from core.errors import Problem
 from core.i18n import LANGUAGES, Language, text
 from core.training.events import (
@@ -27,6 +29,8 @@ from core.training.events import (
     StopAsked,
     Stopped,
     StopReason,
+    from_line,
+    to_line,
 )
 from core.training.progress import LOG_LINES, Progress, Snapshot, Status, fold
 from tests.core.training.test_plan import planned
@@ -120,7 +124,7 @@ def test_the_log_tells_of_phases_evaluations_checkpoints_the_stop_and_the_end_wi
         Stopped("asked", "a", 2, 8.0),
     ]
     log = fold(events).log
-    keys = ["evaluated_best", "best_restored", "evaluated", "saved", "stop_asked_keep", "stopped_kept"]
+    keys = ["evaluated_best", "best_restored", "evaluated", "saved", "stop_asked_keep", "stopped_kept_adapter"]
     written = [line for line in log if line.key.startswith("training.log.")]
     assert [line.key.rpartition(".")[2] for line in written] == keys
     assert [line.elapsed_s for line in written] == [5.0, 5.5, 6.0, 6.5, 7.0, 8.0]
@@ -138,7 +142,8 @@ def test_the_log_tells_of_phases_evaluations_checkpoints_the_stop_and_the_end_wi
         Saved(2, "x", 1.0),
         StopAsked(True, 1.0),
         StopAsked(False, 1.0),
-        Finished("a", 2, 1.0),
+        *(Finished("a", 2, 1.0, makes=makes) for makes in get_args(Makes)),
+        *(Stopped("asked", "a", 2, 1.0, makes=makes) for makes in get_args(Makes)),
         *(Stopped(reason, adapter, 2, 1.0) for reason in get_args(StopReason) for adapter in ("a", None)),
         Failed((), "x", 1.0),
         Resumed(0, "", 1, 1.0, 1.0),
@@ -150,6 +155,35 @@ def test_every_line_of_the_log_has_words_in_both_languages(event: Event, lang: L
     progress.add(event)
     assert progress._log
     assert all(text(line.key, lang, **line.values) for line in progress._log)
+
+
+BY_ACCURACY = Planned(planned(80, validation=8, best_by="accuracy"), 1.0)
+BETTER_LOSS = EvalDone(1, 2.0, True, 0.1, 5.0, accuracy=0.5)
+BETTER_ACCURACY = EvalDone(2, 2.5, True, 0.1, 6.0, accuracy=0.625)
+RESTORED = Logged("training.log.best_restored", {"step": 2, "loss": "2.5"}, 7.0)
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_where_accuracy_decides_no_loss_is_called_the_lowest(lang: Language) -> None:
+    snapshot = fold([START, BY_ACCURACY, TRAINING, BETTER_LOSS, BETTER_ACCURACY, RESTORED])
+    assert (snapshot.best_by, snapshot.best_step, snapshot.best_accuracy) == ("accuracy", 2, 0.625)
+    said = [text(line.key, lang, **line.values) for line in snapshot.log if line.key.startswith("training.log.")]
+    assert len(said) == 3 and "50.0" in said[0] and "62.5" in said[1]
+    assert not any(word in " ".join(said) for word in ("lowest", "最低"))
+
+
+def test_a_run_of_before_accuracies_were_measured_goes_by_its_loss() -> None:
+    earlier = replace(BETTER_LOSS, accuracy=None)
+    snapshot = fold([START, BY_ACCURACY, TRAINING, earlier, replace(BETTER_ACCURACY, best=False)])
+    assert (snapshot.best_by, snapshot.best_step, snapshot.best_loss) == ("loss", 1, 2.0)
+    assert [line.key for line in snapshot.log[-2:]] == ["training.log.evaluated_best", "training.log.evaluated"]
+
+
+def test_a_run_that_makes_a_model_speaks_of_no_adapter() -> None:
+    ends: list[Event] = [Finished("a", 2, 8.0, makes="model"), Stopped("asked", "a", 2, 8.0, makes="model")]
+    for end in ends:
+        said = " ".join(text(line.key, "en", **line.values) for line in fold([*BEGUN, StopAsked(True, 7.0), end]).log)
+        assert "The model “a” holds the weights of step 2." in said and "adapter" not in said
 
 
 def test_a_long_log_keeps_its_newest_lines() -> None:
@@ -177,13 +211,50 @@ def test_the_time_left_counts_tokens_because_batches_differ_in_length() -> None:
     assert eta_of(evaluated) == pytest.approx(30)
 
 
-def test_a_closed_lid_and_long_sample_answers_do_not_change_speed_or_time_left() -> None:
+def reviewed(at: int, began_s: float, eval_s: float, sampling_s: float) -> list[Event]:
+    """A review: its evaluation, where it has one, and its sample answers."""
+    answers_s = began_s + eval_s
+    evaluated: list[Event] = [PhaseStarted("evaluating", began_s), EvalDone(at, 2.0, True, eval_s, answers_s)]
+    ends_s = answers_s + sampling_s
+    return [
+        *(evaluated if eval_s else []),
+        PhaseStarted("sampling", answers_s),
+        *(SampleDone(at, question, "a", "stop", ends_s) for question in ("p", "q")),
+        PhaseStarted("training", ends_s),
+    ]
+
+
+@pytest.mark.parametrize("eval_s", [0.0, 3.0])
+def test_the_time_left_counts_the_sample_answers_also_where_nothing_is_validated(eval_s: float) -> None:
+    plan = PLAN if eval_s else Planned(planned(80, epochs=4.0, micro_batch_size=8), 1.0)
+    first, *to_come = plan.plan.review_steps
+    assert first and to_come
+    steps = [step(number) for number in range(1, first + 1)]
+    events = [START, plan, TRAINING, *steps, *reviewed(first, 20.0, eval_s, 5.0)]
+    left_s = plan.plan.steps - first
+    assert eta_of(events) == pytest.approx(left_s + (eval_s + 5.0) * len(to_come))
+    second = [*events, *(step(number) for number in range(first + 1, to_come[0] + 1))]
+    second += reviewed(to_come[0], 60.0, eval_s, 7.0)
+    left_s = plan.plan.steps - to_come[0]
+    assert eta_of(second) == pytest.approx(left_s + (eval_s + 6.0) * len(to_come[1:]))
+    replayed = [from_line(to_line(event)) for event in second]
+    assert eta_of([event for event in replayed if event]) == eta_of(second)
+    again = fold([*second, resumed_at(first)])
+    assert again.eta_s == pytest.approx(plan.plan.steps - first + (eval_s + 5.0) * len(to_come)), "they come again"
+
+
+def test_before_the_first_review_the_answers_are_thought_to_take_as_long_as_the_base_models() -> None:
+    plan = Planned(planned(80, epochs=4.0, micro_batch_size=8), 1.0)
+    base = [PhaseStarted("sampling", 1.5), SampleDone(0, "q", "a", "stop", 3.5)]
+    events = [START, plan, *base, TRAINING, step(1)]
+    assert eta_of(events) == pytest.approx(39 + 2.0 * len(plan.plan.review_steps))
+
+
+def test_a_closed_lid_does_not_change_speed_or_time_left() -> None:
     usual: list[Event] = [*BEGUN, *(step(number) for number in range(1, 11))]
     paused: list[Event] = [*usual[:-3], step(8, step_s=3600.0), *usual[-2:]]
     assert eta_of(paused) == pytest.approx(eta_of(usual))
     assert fold(paused).tokens_per_s == pytest.approx(800)
-    answered: list[Event] = [*usual, SampleDone(10, "q", "a", "stop", 500.0)]
-    assert eta_of(answered) == eta_of(usual)
 
 
 def test_nothing_is_said_about_the_time_left_before_the_first_step_or_after_the_end() -> None:

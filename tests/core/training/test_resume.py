@@ -50,7 +50,7 @@ def loaded(place: Workspace) -> Any:
 def runner(place: Workspace) -> Iterator[Runner]:
     made = Runner(place)
     yield made
-    assert made.close(WAIT_S)
+    made.close()
 
 
 @pytest.fixture(scope="module")

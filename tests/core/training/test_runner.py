@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from core.errors import WorkbenchError
 from core.i18n import LANGUAGES
+from core.training import runner as runner_module
 from core.training.events import EventLog, Failed, PhaseStarted, RunStarted, StepDone
 from core.training.history import EVENTS_FILE, RunHistory, RunSummary
 from core.training.progress import Snapshot, Status
@@ -28,7 +30,7 @@ WAIT_S = 60.0
 def runner(place: Workspace) -> Iterator[Runner]:
     made = Runner(place)
     yield made
-    assert made.close(WAIT_S)
+    made.close()
 
 
 @pytest.fixture
@@ -307,10 +309,41 @@ def test_closing_stops_the_run_and_keeps_what_it_learned(runner: Runner, place: 
     run_id = runner.start(spec_of(training=training), loaded)
     seen = _wait_for_step(runner, run_id)
     assert seen.status == Status.RUNNING
-    assert runner.close(WAIT_S)
+    runner.close()
     ended = runner.snapshot(run_id)
     assert (ended.status, ended.adapter) == (Status.STOPPED, "colors")
     assert ended.kept_step == ended.step == ended.checkpoint_step
+
+
+def test_closing_waits_for_a_save_that_takes_its_time_and_says_so_once(
+    runner: Runner, loaded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from core.training import run
+
+    monkeypatch.setattr(runner_module, "MOMENT_S", 0.0)
+    monkeypatch.setattr(runner_module, "WAKES_S", 0.01)
+    keep_result, told, waited = run.keep_result, threading.Event(), []
+
+    def slowly(*args: Any) -> str:
+        assert told.wait(WAIT_S)
+        time.sleep(20 * runner_module.WAKES_S)
+        return keep_result(*args)
+
+    def on_wait() -> None:
+        waited.append(runner.active())
+        told.set()
+
+    monkeypatch.setattr(run, "keep_result", slowly)
+    run_id = runner.start(spec_of(training={"epochs": 1000, "evaluations": 0}), loaded)
+    _wait_for_step(runner, run_id)
+    runner.close(on_wait)
+    ended = runner.snapshot(run_id)
+    assert (ended.status, ended.adapter, waited) == (Status.STOPPED, "colors", [run_id])
+
+
+def test_closing_says_nothing_where_nothing_goes_on(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner_module, "MOMENT_S", 0.0)
+    runner.close(lambda: pytest.fail("there is nothing to wait for"))
 
 
 def _wait_for_step(runner: Runner, run_id: str) -> Any:

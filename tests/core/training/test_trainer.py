@@ -152,7 +152,8 @@ def test_a_gradient_that_is_not_finite_names_the_rows_of_a_packed_step(
     outcome = train(spec_of(training={"packing": True, "gradient_accumulation_steps": 100}))
     problem = outcome.end.problems[0]
     assert problem.key == "H02_not_finite_at_once"
-    assert len(problem.values["lines"].split(",")) == 10  # of 16; no more are shown
+    assert len(problem.values["lines"].split(",")) == 10
+    assert problem.values["lines"].endswith(" … (+6)"), "of 16"
 
 
 def test_the_run_ends_when_the_smoothed_loss_has_reached_its_target(
@@ -199,6 +200,8 @@ def test_early_stopping_waits_its_patience_and_keeps_the_best(
     assert (by_loss.end.reason, by_loss.end.step, len(by_loss.losses)) == ("early_stopping", 2, 5)
     by_accuracy = evaluated(figures, "by-accuracy", early_stopping=3, best_by="accuracy")
     assert (by_accuracy.end.reason, by_accuracy.end.step, len(by_accuracy.losses)) == ("early_stopping", 4, 7)
+    said = [line.key.rpartition(".")[2] for line in fold(by_accuracy.events).log]
+    assert said.count("evaluated_best_by_accuracy") == 4 and "best_restored_by_accuracy" in said
     patient = evaluated(figures, "patient", early_stopping=7)
     assert (patient.end.reason, patient.end.step, len(patient.losses)) == ("all_steps", 2, 8)
 

@@ -13,10 +13,12 @@ Importing torch takes seconds, a fork none. An order is one line of JSON:
     file_limit        how many bytes a file may have, by order of the system itself
     command           arguments of `app.py`, which the fork becomes; `serve`: the spec of a run that its server starts
     signals           for a command: what it is sent at which events, in order: [["step", 15], ["saving", 2]]
-    stays             for a command: its run goes no further after the last signal
+    stays_s           for a command: for how many seconds its run goes no further after the last signal
+    says              for a command: the file that gets what it says on standard error
 
 It answers with a line once the fork is gone: run_id, killed, code (its exit status), moments (how many there
-were), status, reason and problems of the run as the fork showed it last; left_s, from the last signal to its end.
+were), status, reason and problems of the run as the fork showed it last; left_s, from the last signal to its end;
+returned, where a command came to an end of its own.
 
     python -m tests.core.training.victims DATA_DIR
 """
@@ -46,6 +48,7 @@ from core import workspace
 from core.models.catalog import find_model
 from core.models.loader import load
 from core.settings import LoadSettings
+from core.training import runner as training_runner
 from core.training import samples
 from core.training.events import END_EVENTS, Event, PhaseStarted, StepDone
 from core.training.runner import Runner
@@ -61,6 +64,7 @@ Order = dict[str, Any]
 def main(root: str) -> None:
     torch.set_num_threads(1)
     samples.SAMPLE_TOKENS = 2
+    training_runner.MOMENT_S = 0.2
     place = Workspace(Path(root))
     loaded = load(find_model(place, "tiny"), LoadSettings(precision="fp32"))
     warm_up(place, loaded)
@@ -106,7 +110,7 @@ def carry_out(order: Order, place: Workspace, loaded: Any) -> dict[str, Any]:
     code = os.waitstatus_to_exitcode(status)
     assert code in (0, -signal.SIGKILL) or "command" in order, f"the fork ended with status {code}"
     made = {entry.name for entry in place.runs.iterdir()} - before
-    said = lines[-1] if lines else {}
+    said = {name: value for line in lines for name, value in line.items()}
     if "signalled" in said:
         said["left_s"] = time.monotonic() - said.pop("signalled")
     run_id = order.get("run_id") or max(made, default=None)
@@ -140,7 +144,10 @@ def live(order: Order, place: Workspace, loaded: Any, told: int) -> int:
 def command(order: Order, place: Workspace, told: int) -> int:
     """The fork's whole life as `app.py`, in which its run sends it signals."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests in the background inherit as ignored
+    if order.get("says"):
+        os.dup2(os.open(order["says"], os.O_WRONLY | os.O_CREAT), sys.stderr.fileno())
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests in the background inherit as ignored,
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and this one under `nohup`
     signals, emit = list(order["signals"]), Runner._emit
 
     def watched(self: Runner, active: Any, event: Any) -> None:
@@ -148,16 +155,18 @@ def command(order: Order, place: Workspace, told: int) -> int:
         if signals and mark_of(event) == signals[0][0]:
             os.write(told, json.dumps({"signalled": time.monotonic()}).encode() + b"\n")
             os.kill(os.getpid(), signals.pop(0)[1])
-            if not signals and order.get("stays"):
-                time.sleep(WAIT_S)  # something that takes its time
+            if not signals:
+                time.sleep(order.get("stays_s", 0.0))  # something that takes its time
 
     Runner._emit = watched  # type: ignore[method-assign]
     if "serve" in order:
         Workbench.load_at_start = lambda bench, name: serving(bench, order["serve"])  # type: ignore[method-assign,misc,assignment]
     try:
-        return app.main([*order["command"], "--data-dir", str(place.root)])
+        code = app.main([*order["command"], "--data-dir", str(place.root)])
     except SystemExit as left:
-        return int(left.code or 0)
+        code = int(left.code or 0)
+    os.write(told, json.dumps({"returned": True}).encode() + b"\n")
+    return code
 
 
 def serving(bench: Workbench, spec: dict[str, Any]) -> None:
