@@ -43,6 +43,11 @@ class AdapterPanel:
     def shown(self) -> list[Any]:
         return [self.table, self.name, self.details]
 
+    @property
+    def told(self) -> list[Any]:
+        """What depends on the chosen adapter: its strength, and what needs its files."""
+        return [self.strength, self.apply, self.details_button, self.rename, self.delete]
+
 
 def build(wiring: Wiring) -> None:
     wiring.say(gr.Markdown(elem_classes="wb-section"), value="model_tab.adapters.heading")
@@ -107,7 +112,7 @@ def connect(wiring: Wiring, after: list[Any], watched: list[Any]) -> None:
     push_panel.connect(wiring, panel.name, watched)
     serve_panel.connect(wiring, panel.name)
     changed = [*after, *strength_panel.connect(wiring), import_panel.connect(wiring)]
-    told: list[Any] = [panel.strength, *export_panel.said(wiring), *push_panel.said(wiring), *serve_panel.said(wiring)]
+    told: list[Any] = [*panel.told, *export_panel.said(wiring), *push_panel.said(wiring), *serve_panel.said(wiring)]
     wiring.on(panel.name.change, choose_adapter, [panel.name], told, **RAW)
     for trigger in (panel.refresh.click, *(event.then for event in changed)):
         wiring.on(trigger, show_adapters, [panel.name], panel.shown, **RAW)
@@ -126,23 +131,30 @@ def connect(wiring: Wiring, after: list[Any], watched: list[Any]) -> None:
 def show_adapters(workbench: Workbench, lang: Language, name: str | None) -> list[Any]:
     """The table and the choice as they are now; details are closed."""
     adapters = workbench.adapters()
-    names = [info.name for info in adapters]
+    without_files = workbench.applied_without_files()
+    names = [*(info.name for info in adapters), *without_files]
     chosen = name if name in names else names[0] if names else None
-    table = model_views.adapters_table(adapters, workbench.strengths(), lang)
+    table = model_views.adapters_table(adapters, workbench.strengths(), lang, without_files)
     return [table, gr.update(choices=names, value=chosen), ""]
 
 
 def pick_adapter(workbench: Workbench, lang: Language, event: gr.EventData) -> Any:
     """The adapter of the row that was clicked."""
     name = first_cell(event)
-    return gr.update(value=name) if name in [info.name for info in workbench.adapters()] else gr.skip()
+    names = [*(info.name for info in workbench.adapters()), *workbench.applied_without_files()]
+    return gr.update(value=name) if name in names else gr.skip()
 
 
 def choose_adapter(workbench: Workbench, lang: Language, name: str | None) -> list[Any]:
-    """Another adapter: its strength, and nothing that was said of the one before."""
+    """Another adapter: its strength, and nothing that was said of the one before.
+
+    One without files can be taken off chat and nothing else.
+    """
     info = next((info for info in workbench.adapters() if info.name == name), None)
-    slider = strength_panel.show_strength(workbench, info)
-    return [slider, *export_panel.forget(info, lang), *push_panel.forget(lang), *serve_panel.forget()]
+    has_files = name not in workbench.applied_without_files()
+    slider = strength_panel.show_strength(workbench, info) if has_files else gr.update(value=1.0, interactive=False)
+    buttons = [gr.update(interactive=has_files)] * 4
+    return [slider, *buttons, *export_panel.forget(info, lang), *push_panel.forget(lang), *serve_panel.forget()]
 
 
 def apply_adapter(workbench: Workbench, lang: Language, name: str | None, strength: float | None) -> list[Any]:

@@ -36,6 +36,8 @@ def column_of(workbench: Workbench, value: str) -> str:
 def speaker_of(workbench: Workbench, value: str) -> Speaker:
     """Who answers for a value of the selector; an adapter that is not applied yet gets applied.
 
+    One that is applied answers in the strength it has.
+
     Raises:
         WorkbenchError: A03 without a model, A09 where a run has saved nothing yet, A30 where nothing is kept of a step,
             M… where an adapter does not fit.
@@ -47,7 +49,7 @@ def speaker_of(workbench: Workbench, value: str) -> Speaker:
         name = workbench.apply_run(value.removeprefix(RUN_PREFIX))
         column, _, step = name.rpartition(AT_STEP)
         return Speaker(column, name, int(step))
-    if value:
+    if value and value not in workbench.applied_without_files():
         workbench.apply_adapter(value)
     return Speaker(value or BASE, value or None)
 
@@ -96,7 +98,7 @@ def present_columns(workbench: Workbench, columns: Sequence[str]) -> tuple[str, 
     the adapter that it became afterwards.
     """
     run = offered_run(workbench)
-    known = {info.name for info in workbench.adapters()} | {""}
+    known = {info.name for info in workbench.adapters()} | {*workbench.applied_without_files(), ""}
     present: list[str] = []
     for value in columns:
         step = step_of(value)

@@ -19,6 +19,7 @@ import gradio as gr
 from core.chat import conversations as talk
 from core.chat.blind import Hidden
 from core.chat.conversations import Conversation
+from core.chat.system_prompt import SystemPrompt
 from core.errors import WorkbenchError, refusal
 from core.i18n import Language
 from core.settings import SamplingSettings
@@ -33,6 +34,7 @@ from webui.chat_views import (
     PaneView,
     column_choices,
     conversation_choices,
+    head_html,
     hidden_pane_view,
     pane_view,
     turn_at,
@@ -234,9 +236,10 @@ def _answering(
     they grow.
     """
     columns = [chat_columns.column_of(workbench, value) for value in scene.columns]
-    prompts = chat_flow.prompts_of(workbench, lang, scene, columns)
     speakers = [chat_columns.speaker_of(workbench, value) for value in ask.of(scene.columns)]
+    prompts = chat_flow.prompts_of(workbench, lang, scene, columns)  # a saved step has its own once it is applied
     asked = {speaker: prompts[speaker.column] for speaker in speakers}
+    heads = _heads(workbench, lang, scene, prompts)
     growing = {speaker.column for speaker in speakers}
     state = [gr.update(visible=False), gr.update(visible=True)]
     stream = chat_flow.answers(workbench, desk, conversation, asked, ask)
@@ -246,7 +249,7 @@ def _answering(
         views = [
             hidden_pane_view(latest, name, seat, lang, name in growing, place)
             if scene.hidden
-            else pane_view(latest, name, prompts[name], lang, name in growing, place)
+            else pane_view(latest, name, heads[name], lang, name in growing, place)
             for seat, name in enumerate(columns, 1)
         ]
         # The browser may drop an update that another follows at once, so what must arrive is sent more than once.
@@ -292,15 +295,24 @@ def _views(
 ) -> list[PaneView]:
     if hidden:
         return [hidden_pane_view(conversation, column, seat, lang) for seat, column in enumerate(columns, 1)]
-    prompts = chat_flow.prompts_of(workbench, lang, scene, columns)
-    return [pane_view(conversation, column, prompts[column], lang) for column in columns]
+    heads = _heads(workbench, lang, scene, chat_flow.prompts_of(workbench, lang, scene, columns))
+    return [pane_view(conversation, column, heads[column], lang) for column in columns]
+
+
+def _heads(workbench: Workbench, lang: Language, scene: Scene, prompts: dict[str, SystemPrompt]) -> dict[str, str]:
+    """What stands over the pane of each column, with the strength in which its adapter is applied."""
+    strengths, heads = workbench.strengths(), {}
+    for value in scene.columns:
+        column = chat_columns.column_of(workbench, value)
+        heads[column] = head_html(column, prompts[column], lang, strengths.get(value, 1.0))
+    return heads
 
 
 def _selector_update(workbench: Workbench, lang: Language, scene: Scene, sent: Any) -> Any:
     names = [info.name for info in workbench.adapters()]
     saved = [value for value in scene.columns if chat_columns.step_of(value)]
     steps = [(value, chat_columns.column_of(workbench, value)) for value in saved]
-    choices = column_choices(workbench.applied(), names, chat_columns.offered_run(workbench), lang, steps)
+    choices = column_choices(workbench.strengths(), names, chat_columns.offered_run(workbench), lang, steps)
     chosen = list(scene.columns)
     return gr.update(choices=choices) if sent == chosen else gr.update(choices=choices, value=chosen)
 

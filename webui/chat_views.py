@@ -6,12 +6,13 @@ answer like any other in a conversation that has not been saved yet. Making text
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from core.chat.conversation_store import ConversationSummary
 from core.chat.conversations import BASE, Answer, Conversation, Turn
+from core.chat.desk import name_in_strength
 from core.chat.system_prompt import SystemPrompt
 from core.i18n import Language, text
 from core.markup import escape, visible
@@ -36,18 +37,18 @@ class PaneView:
 def pane_view(
     conversation: Conversation,
     column: str,
-    prompt: SystemPrompt,
+    head: str,
     lang: Language,
     answering: bool = False,
     place: int = 0,
 ) -> PaneView:
-    """A pane in which one column's side of a conversation is read.
+    """A pane in which one column's side of a conversation is read, under its `head_html`.
 
     `answering` while its last answer still grows, which it does once `place` groups before it have been asked.
     """
     last = conversation.turns[-1].columns.get(column) if conversation.turns else None
     return PaneView(
-        head=head_html(column, prompt, lang),
+        head=head,
         messages=window_messages(conversation, column, lang, answering),
         variant=(min(last.chosen + 1, len(last.variants)), len(last.variants)) if last else (0, 0),
         foot=foot_html(last.answer, lang, answering) if last else waiting_html(place, lang),
@@ -130,9 +131,9 @@ def _message(role: str, words: str, metadata: dict[str, str] | None = None) -> S
     return {**message, "metadata": metadata} if metadata else message
 
 
-def head_html(column: str, prompt: SystemPrompt, lang: Language) -> str:
-    """Who answers in a pane, and the system prompt in force with where it comes from."""
-    name = f'<strong class="chat-who">{escape(column_label(column, lang))}</strong>'
+def head_html(column: str, prompt: SystemPrompt, lang: Language, strength: float = 1.0) -> str:
+    """Who answers in a pane, in which strength, and the system prompt in force with where it comes from."""
+    name = f'<strong class="chat-who">{escape(name_in_strength(column_label(column, lang), strength))}</strong>'
     if not prompt.text.strip():
         none = escape(text("chat_tab.no_system_prompt", lang))
         return f'<div class="chat-head">{name}<span class="chat-prompt">{none}</span></div>'
@@ -194,7 +195,7 @@ def column_label(column: str, lang: Language) -> str:
 
 
 def column_choices(
-    applied: Sequence[str],
+    applied: Mapping[str, float],
     adapters: Iterable[str],
     run: tuple[str, str, int] | None,
     lang: Language,
@@ -202,11 +203,12 @@ def column_choices(
 ) -> list[tuple[str, str]]:
     """(words, value) of everything that can answer: base, applied adapters, others, the run (id, name, step).
 
-    `steps` are those saved steps that were chosen: their values and columns.
+    `applied` has the strength of each; `steps` are those saved steps that were chosen: their values and columns.
     """
     choices = [(text("chat_tab.base", lang), "")]
     others = [name for name in adapters if name not in applied]
-    choices += [(visible(name), name) for name in applied if AT_STEP not in name]
+    named = ((visible(name_in_strength(name, strength)), name) for name, strength in applied.items())
+    choices += [(words, name) for words, name in named if AT_STEP not in name]
     choices += [(text("chat_tab.not_applied", lang, name=visible(name)), name) for name in others]
     if run:
         words = text("chat_tab.in_training", lang, name=visible(run[1]), step=f"{run[2]:,}")

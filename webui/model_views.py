@@ -97,12 +97,15 @@ def phase_words(phase: str, lang: Language) -> str:
     return text(key if has_text(key) else "model_tab.get.working", lang)
 
 
-def adapters_table(adapters: Sequence[AdapterInfo], strengths: Mapping[str, float], lang: Language) -> Table:
+def adapters_table(
+    adapters: Sequence[AdapterInfo], strengths: Mapping[str, float], lang: Language, without_files: Sequence[str] = ()
+) -> Table:
     """The adapters of `loras/`, one row each; broken ones name their first problem in place of a method.
 
-    `strengths` are those of the applied ones, by name.
+    `strengths` are those of the applied ones, by name; `without_files` those of them that are not in `loras/`.
     """
     rows = [_adapter_row(info, strengths.get(info.name), lang) for info in adapters]
+    rows += [_row_without_files(name, strengths.get(name), lang) for name in without_files]
     return {"headers": _headers("adapters", ADAPTER_COLUMNS, lang), "data": rows}
 
 
@@ -120,6 +123,11 @@ def _adapter_row(info: AdapterInfo, strength: float | None, lang: Language) -> l
         number(info.train_loss),
         number(info.eval_loss),
     ]
+
+
+def _row_without_files(name: str, strength: float | None, lang: Language) -> list[str]:
+    known = [visible(name), _applied_words(strength, lang), "–", text("model_tab.adapters.without_files", lang)]
+    return known + ["–"] * (len(ADAPTER_COLUMNS) - len(known))
 
 
 def _applied_words(strength: float | None, lang: Language) -> str:

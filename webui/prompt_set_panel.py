@@ -7,22 +7,30 @@ asks how far it is. Who answers and how is the Chat tab's form.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import gradio as gr
 
-from core.chat.prompt_sets import Prompt, PromptSet, dataset_prompts, own_prompts, set_csv, set_jsonl
+from core.chat.conversations import BASE
+from core.chat.prompt_sets import MAX_PROMPTS, PromptSet, dataset_prompts, own_prompts, set_csv, set_jsonl
 from core.errors import refusal
+from core.evaluation.spec import EvaluationSpec
 from core.i18n import Language, text
+from core.settings import SamplingSettings
 from core.workbench import Workbench
 from core.workspace import now
 from webui import chat_columns, chat_flow, prompt_set_views
+from webui.background import awaited
 from webui.browser_file import SAVE_FILE_JS, browser_file
+from webui.chat_columns import Speaker
 from webui.chat_desk import Desk
 from webui.chat_flow import Scene, checked_text
 from webui.chat_handlers import SCENE_SIZE
+from webui.data_view import LAST_ONLY
 from webui.incoming import whole_number
+from webui.part_choice import HELD_OUT, part_choices, part_fields
 from webui.preview_panel import CLICKS_JS
 from webui.prompt_set_views import PAGE_ROWS
 from webui.sampling_form import sampling_of
@@ -30,8 +38,8 @@ from webui.wiring import RAW, Wiring
 
 TICK_S = 1.5
 USUAL_ROWS = 20
-OWN, HELD_OUT, ALL = "own", "held_out", "all"
-ASKED = 4  # values that say what is asked, before those of the form
+OWN, ROWS = "own", "rows"
+ASKED = 5  # values that say what is asked, before those of the form
 MAX_SEED = 2**31
 
 
@@ -51,6 +59,7 @@ class PromptSetPanel:
     source: gr.Radio
     prompts: gr.Textbox
     dataset: gr.Dropdown
+    rows_of: gr.Dropdown
     rows: gr.Number
     chosen: gr.Row
     start: gr.Button
@@ -74,8 +83,9 @@ def build(wiring: Wiring) -> None:
         source = wiring.say_with(gr.Radio(value=OWN, elem_id="prompt-set-source"), _source_words)
         prompts = gr.Textbox(elem_id="prompt-set-prompts", lines=4, max_lines=12)
         wiring.say(prompts, label="prompt_set.prompts", placeholder="prompt_set.prompts_example")
-        with gr.Row(visible=False, elem_id="prompt-set-rows-of") as chosen:
+        with gr.Row(visible=False, elem_id="prompt-set-data") as chosen:
             dataset = wiring.say(gr.Dropdown([], elem_id="prompt-set-dataset"), label="prompt_set.dataset")
+            rows_of = wiring.say(gr.Dropdown([], elem_id="prompt-set-rows-of"), label="evaluate.part")
             rows = gr.Number(USUAL_ROWS, precision=0, minimum=1, elem_id="prompt-set-count")
             wiring.say(rows, label="prompt_set.rows")
         with gr.Row(elem_classes="compare-buttons"):
@@ -86,7 +96,7 @@ def build(wiring: Wiring) -> None:
         table = gr.HTML(elem_id="prompt-set-table", padding=False, js_on_load=CLICKS_JS)
     timer, seen = gr.Timer(TICK_S, active=False), gr.State(Seen())
     wiring.shared["prompt-set-panel"] = PromptSetPanel(
-        part, source, prompts, dataset, rows, chosen, start, cancel, csv, jsonl, status, table, timer, seen
+        part, source, prompts, dataset, rows_of, rows, chosen, start, cancel, csv, jsonl, status, table, timer, seen
     )
 
 
@@ -96,7 +106,7 @@ def _button(wiring: Wiring, name: str, **options: Any) -> gr.Button:
 
 
 def _source_words(lang: Language) -> dict[str, Any]:
-    choices = [(text(f"prompt_set.source.{name}", lang), name) for name in (OWN, HELD_OUT, ALL)]
+    choices = [(text(f"prompt_set.source.{name}", lang), name) for name in (OWN, ROWS)]
     return {"label": text("prompt_set.source.label", lang), "choices": choices}
 
 
@@ -105,11 +115,15 @@ def connect(wiring: Wiring, form: list[Any]) -> None:
     panel: PromptSetPanel = wiring.shared["prompt-set-panel"]
     desk = wiring.shared["chat-desk"]
     seen = [desk, panel.seen]
-    wiring.on(panel.part.expand, opened, [*seen, panel.dataset], [panel.dataset, *panel.shown], **RAW)
+    expanded = wiring.on(panel.part.expand, opened, [*seen, panel.dataset], [panel.dataset, *panel.shown], **RAW)
     wiring.on(panel.source.input, choose_source, [panel.source], [panel.prompts, panel.chosen], **RAW)
+    offering = [expanded.then, panel.source.input, panel.dataset.input, wiring.language.input]
+    rows_of = [panel.source, panel.dataset, panel.rows_of]
+    for trigger in offering:
+        wiring.on(trigger, offer_rows, rows_of, panel.rows_of, **LAST_ONLY)
     wiring.on(wiring.language.input, draw_anew, seen, panel.shown, **RAW)
     wiring.on(panel.timer.tick, draw, seen, panel.shown, trigger_mode="once", **RAW)
-    asked = [panel.source, panel.prompts, panel.dataset, panel.rows]
+    asked = [panel.source, panel.prompts, panel.dataset, panel.rows_of, panel.rows]
     wiring.on(panel.start.click, start, [*form[:1], *asked, *form[1:]], panel.shown, **RAW)
     wiring.on(panel.cancel.click, cancel, seen, panel.shown, **RAW)
     wiring.on(panel.table.click, turn, seen, panel.shown, **RAW)
@@ -129,33 +143,66 @@ def choose_source(workbench: Workbench, lang: Language, source: Any) -> list[Any
     return [gr.update(visible=source == OWN), gr.update(visible=source != OWN)]
 
 
+def offer_rows(workbench: Workbench, lang: Language, source: Any, dataset: Any, rows_of: Any) -> Iterator[Any]:
+    """Which rows of the data set can be asked, when it has been checked; one's own list needs no data set read."""
+    if source == OWN:
+        yield gr.skip()
+        return
+    name = checked_text(dataset, "dataset")
+    for found in awaited(lambda: part_choices(workbench, lang, name, rows_of), "prompt-set-rows"):
+        yield found or gr.update(choices=[], value=None)
+
+
 def start(workbench: Workbench, lang: Language, desk: Desk, *values: Any) -> list[Any]:
-    """Ask everyone who is chosen above; the values are the source, its three fields, then the form of an answer."""
+    """Ask everyone who is chosen above; the values are the source, its four fields, then the form of an answer."""
     asked, form = values[:ASKED], values[ASKED:]
     scene, _ = chat_flow.settled(workbench, Scene.of(form[:SCENE_SIZE]))
-    prompts = _prompts(workbench, lang, scene, *asked)
     sampling = sampling_of(form[SCENE_SIZE:])
     if sampling.seed is None:  # the same for all columns
         sampling = sampling.model_copy(update={"seed": secrets.randbelow(MAX_SEED)})
-    speakers = [chat_columns.speaker_of(workbench, value) for value in scene.columns]
-    names, adapters = tuple(each.column for each in speakers), tuple(each.adapter for each in speakers)
-    desk.prompt_set.start(PromptSet(prompts, names, adapters, sampling), workbench.chat)
+    source, typed, *chosen = asked
+    if source == ROWS:
+        prompt_set = _of_rows(workbench, scene, sampling, *chosen)
+    else:
+        prompt_set = _of_list(workbench, lang, scene, sampling, typed)
+    desk.prompt_set.start(prompt_set, workbench.chat)
     return draw_anew(workbench, lang, desk, Seen())
 
 
-def _prompts(workbench: Workbench, lang: Language, scene: Scene, *asked: Any) -> tuple[Prompt, ...]:
-    """What is asked.
+def _of_list(workbench: Workbench, lang: Language, scene: Scene, sampling: SamplingSettings, typed: Any) -> PromptSet:
+    """One's own list, of which each column is asked with its own system prompt.
 
     Raises:
-        WorkbenchError: as `own_prompts` and `dataset_prompts`.
+        WorkbenchError: as `own_prompts` and `speaker_of`.
     """
-    source, typed, dataset, rows = asked
-    if source not in (HELD_OUT, ALL):
-        character = chat_flow.character_of(workbench, lang, scene.character)
-        prompt = workbench.system_prompt(scene.typed_prompt, character, None)
-        return own_prompts(checked_text(typed, "prompts"), prompt.sent)
-    name = checked_text(dataset, "dataset")
-    return dataset_prompts(workbench.workspace, workbench.data, name, source, whole_number(rows, 1, USUAL_ROWS))
+    prompts = own_prompts(checked_text(typed, "prompts"))
+    speakers = _speakers(workbench, scene)
+    own = chat_flow.prompts_of(workbench, lang, scene, [each.adapter or BASE for each in speakers])
+    names, adapters = tuple(each.column for each in speakers), tuple(each.adapter for each in speakers)
+    return PromptSet(prompts, names, adapters, sampling, tuple(own[each or BASE].sent for each in adapters))
+
+
+def _of_rows(workbench: Workbench, scene: Scene, sampling: SamplingSettings, *chosen: Any) -> PromptSet:
+    """Rows of a data set, which bring their system prompts.
+
+    Raises:
+        WorkbenchError: as `EvaluationDesk.rows`, `dataset_prompts` and `speaker_of`.
+    """
+    dataset, rows_of, most = chosen
+    name, wanted = checked_text(dataset, "dataset"), min(whole_number(most, 1, USUAL_ROWS), MAX_PROMPTS)
+    values = {"name": name, "base": "", "columns": ("",), "dataset": name, "rows": wanted}
+    rows = workbench.evaluations.rows(EvaluationSpec.checked({**values, **part_fields(rows_of or HELD_OUT)}))
+    prompts = dataset_prompts(name, rows)
+    speakers = _speakers(workbench, scene)
+    names, adapters = tuple(each.column for each in speakers), tuple(each.adapter for each in speakers)
+    asked = [row for row in rows if row.prompt]
+    seen = workbench.evaluations.rows_seen(name, asked, [each for each in adapters if each])
+    seen_by = {each.column: seen[each.adapter] for each in speakers if each.adapter in seen}
+    return PromptSet(prompts, names, adapters, sampling, seen=seen_by)
+
+
+def _speakers(workbench: Workbench, scene: Scene) -> list[Speaker]:
+    return [chat_columns.speaker_of(workbench, value) for value in scene.columns]
 
 
 def cancel(workbench: Workbench, lang: Language, desk: Desk, seen: Seen) -> list[Any]:

@@ -6,6 +6,7 @@ import math
 
 from core.chat.prompt_sets import Rows, SetStatus
 from core.errors import WorkbenchError
+from core.evaluation.advice import advice_text, seen_in_training
 from core.i18n import Language, text
 from core.markup import duration, escape, note
 from webui.chat_views import column_label
@@ -19,21 +20,11 @@ def pages_of(status: SetStatus) -> int:
 
 
 def progress(status: SetStatus | None, lang: Language) -> str:
-    """How far it is, or how it ended."""
+    """How far it is, or how it ended; who was trained on some of the prompts."""
     if status is None:
         return ""
-    figures = {"done": f"{status.done:,}", "total": f"{status.total:,}", "elapsed": duration(status.elapsed_s, lang)}
-    if status.running:
-        words = text("prompt_set.running", lang, **figures)
-        if status.eta_s is not None:
-            words += " · " + text("prompt_set.left", lang, eta=duration(status.eta_s, lang))
-        return progress_bar(status.done / status.total, words)
-    if isinstance(status.error, WorkbenchError):
-        return problem_list(status.error.problems, lang) + note(text("prompt_set.ended_early", lang, **figures))
-    if status.error is not None:
-        return note(text("prompt_set.bug", lang, **figures), "bad")
-    how = "cancelled" if status.cancelled else "finished"
-    return note(text(f"prompt_set.{how}", lang, **figures), "good" if how == "finished" else "warning")
+    told = seen_in_training(status.asked.seen, len(status.asked.prompts))
+    return _progress(status, lang) + "".join(note(advice_text(each, lang), "warning") for each in told)
 
 
 def table(status: SetStatus, rows: Rows, page: int, lang: Language) -> str:
@@ -52,6 +43,21 @@ def table(status: SetStatus, rows: Rows, page: int, lang: Language) -> str:
         f'{_pager(page, pages_of(status), lang)}<div class="wb-table prompt-set"><table>'
         f'<thead><tr><th scope="col">#</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )
+
+
+def _progress(status: SetStatus, lang: Language) -> str:
+    figures = {"done": f"{status.done:,}", "total": f"{status.total:,}", "elapsed": duration(status.elapsed_s, lang)}
+    if status.running:
+        words = text("prompt_set.running", lang, **figures)
+        if status.eta_s is not None:
+            words += " · " + text("prompt_set.left", lang, eta=duration(status.eta_s, lang))
+        return progress_bar(status.done / status.total, words)
+    if isinstance(status.error, WorkbenchError):
+        return problem_list(status.error.problems, lang) + note(text("prompt_set.ended_early", lang, **figures))
+    if status.error is not None:
+        return note(text("prompt_set.bug", lang, **figures), "bad")
+    how = "cancelled" if status.cancelled else "finished"
+    return note(text(f"prompt_set.{how}", lang, **figures), "good" if how == "finished" else "warning")
 
 
 def _cell(name: str, words: str | None, lang: Language) -> str:

@@ -19,6 +19,7 @@ from core.adapters.method_facts import METHODS
 from core.chat import conversations as talk
 from core.chat.conversations import BASE, Conversation
 from core.chat.step_answers import answer_key
+from core.chat.system_prompt import SystemPrompt
 from core.errors import refusal
 from core.i18n import Language, text
 from core.settings import SamplingSettings
@@ -96,6 +97,7 @@ class _Steps:
     scene: Scene
     conversation: Conversation
     sampling: SamplingSettings
+    prompt: SystemPrompt  # of the base
 
     @classmethod
     def of(cls, workbench: Workbench, lang: Language, desk: Desk, run_id: str, form: Sequence[Any]) -> _Steps:
@@ -108,7 +110,9 @@ class _Steps:
         if sampling.seed is None:  # that of the panes, so that only the weights differ
             seeds = [column.answer.seed for column in conversation.turns[-1].columns.values()]
             sampling = sampling.model_copy(update={"seed": next((seed for seed in seeds if seed is not None), 0)})
-        return cls(workbench, desk, run_id, workbench.runs.saved_steps(run_id), scene, conversation, sampling)
+        prompt = chat_flow.prompts_of(workbench, lang, scene, [BASE])[BASE]
+        steps = workbench.runs.saved_steps(run_id)
+        return cls(workbench, desk, run_id, steps, scene, conversation, sampling, prompt)
 
     def at(self, wanted: object) -> int:
         """The place of the slider, within what there is."""
@@ -121,12 +125,15 @@ class _Steps:
         return self.desk.steps.get(self.key(place))
 
     def key(self, place: int) -> str:
-        """What the answer at a place depends on; that of the base on no run."""
+        """What the answer at a place depends on; that of the base on no run.
+
+        Where nothing is typed and no character has a prompt, a step brings that of its run, for which its number
+        stands.
+        """
         status = self.workbench.model_status()
-        model = status.fingerprint if status else ""
+        model = (status.fingerprint, status.precision.precision, status.precision.compute) if status else ()
         run = (self.run_id, self.step(place)) if place else ()
-        prompted = (self.scene.typed_prompt, self.scene.character)
-        return answer_key(model, run, self._messages(""), prompted, self.sampling.model_dump_json())
+        return answer_key(model, run, self._messages(""), self.prompt, self.sampling.model_dump_json())
 
     def request(self, place: int, lang: Language) -> ChatRequest:
         """What is asked at a place; the adapter of its step is applied."""
@@ -198,12 +205,13 @@ def answer(
         yield [head, asked.answer(at, known, lang)]
         if known or superseded.wait(REST_S):
             return
+        key = asked.key(at)
         stream = workbench.chat([asked.request(at, lang)])
         try:
             for (reply,) in stream:
                 if superseded.is_set():
                     return
-                desk.steps.keep(asked.key(at), reply)
+                desk.steps.keep(key, reply)
                 yield [head, asked.answer(at, reply, lang)]
         finally:
             stream.cancel()

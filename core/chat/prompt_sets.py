@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from core.chat.streams import ChatRequest, Stream
@@ -18,11 +18,9 @@ from core.errors import Place, WorkbenchError, refusal
 from core.jobs import Job
 from core.settings import SamplingSettings
 from core.tables import csv_text, jsonl_text
-from core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from core.data.library import DataLibrary
-    from core.evaluation.spec import Part
+    from core.evaluation.rows import ChosenRow
 
 MAX_PROMPTS = 2000
 MAX_PROMPT_CHARACTERS = 100_000
@@ -48,12 +46,23 @@ Rows = Sequence[tuple[Prompt, tuple[str | None, ...]]]
 
 @dataclass(frozen=True)
 class PromptSet:
-    """What is asked of whom. `columns` are names as they are shown, `adapters` the engine's (None = base), in step."""
+    """What is asked of whom. `columns` are names as they are shown, `adapters` the engine's (None = base), in step.
+
+    `system_prompts` are the columns' own, in step with them; () where the prompts bring theirs. `seen` says on how many
+    of the prompts a column was trained.
+    """
 
     prompts: tuple[Prompt, ...]
     columns: tuple[str, ...]
     adapters: tuple[str | None, ...]
     sampling: SamplingSettings
+    system_prompts: tuple[str, ...] = ()
+    seen: Mapping[str, int] = field(default_factory=dict)
+
+    def sent(self, messages: tuple[Message, ...], column: int) -> tuple[Message, ...]:
+        """The messages of a prompt as a column is asked them."""
+        own = self.system_prompts[column] if self.system_prompts else ""
+        return ({"role": "system", "content": own}, *messages) if own.strip() else messages
 
 
 @dataclass(frozen=True)
@@ -138,9 +147,13 @@ class PromptSets:
             job = self._job
         assert job is not None
         prompts = [prompt.messages for prompt in asked.prompts]
+
+        def ask(group: Sequence[ChatRequest]) -> Stream:  # one prompt, a request for each column
+            return chat([replace(each, messages=asked.sent(each.messages, at)) for at, each in enumerate(group)])
+
         try:
             for prompt, column, reply in answer_prompts(
-                chat, prompts, asked.adapters, asked.sampling, cancelled=lambda: job.cancelled
+                ask, prompts, asked.adapters, asked.sampling, cancelled=lambda: job.cancelled
             ):
                 with self._lock:
                     answers[prompt, column] = reply.text
@@ -151,7 +164,7 @@ class PromptSets:
             raise
 
 
-def own_prompts(typed: str, system_prompt: str = "") -> tuple[Prompt, ...]:
+def own_prompts(typed: str) -> tuple[Prompt, ...]:
     """The prompts of a list that a person wrote, one a line; empty lines are passed over.
 
     Raises:
@@ -167,26 +180,16 @@ def own_prompts(typed: str, system_prompt: str = "") -> tuple[Prompt, ...]:
         if len(line) > MAX_PROMPT_CHARACTERS:
             limit = f"{MAX_PROMPT_CHARACTERS:,}"
             raise refusal("H11_message_too_long", Place(line=number), count=f"{len(line):,}", limit=limit)
-    before: tuple[Message, ...] = ({"role": "system", "content": system_prompt},) if system_prompt.strip() else ()
-    return tuple(Prompt((*before, {"role": "user", "content": line})) for line in prompts)
+    return tuple(Prompt(({"role": "user", "content": line},)) for line in prompts)
 
 
-def dataset_prompts(
-    workspace: Workspace, library: DataLibrary, dataset: str, part: Part, rows: int | None
-) -> tuple[Prompt, ...]:
-    """Rows of a data set up to their last answer, which is the reference: those that a run would hold out, or all.
+def dataset_prompts(dataset: str, rows: Sequence[ChosenRow]) -> tuple[Prompt, ...]:
+    """Rows of a data set up to their last answer, which is the reference; those that ask nothing are passed over.
 
     Raises:
-        WorkbenchError: A03 where there is no such data set or nothing is held out; H11 where its rows ask nothing; the
-            data set's own problems.
+        WorkbenchError: H11 where none asks anything.
     """
-    from core.evaluation.rows import choose_rows
-    from core.evaluation.spec import EvaluationSpec
-
-    wanted = MAX_PROMPTS if rows is None else min(rows, MAX_PROMPTS)
-    spec = EvaluationSpec(name=dataset, base="", columns=("",), dataset=dataset, part=part, rows=wanted)
-    chosen = choose_rows(spec, workspace, library, None).rows
-    prompts = tuple(Prompt(row.prompt, row.reference) for row in chosen if row.prompt)
+    prompts = tuple(Prompt(row.prompt, row.reference) for row in rows if row.prompt)
     if not prompts:
         raise refusal("H11_no_prompts", Place(file=dataset))
     return prompts
@@ -200,15 +203,22 @@ def set_csv(asked: PromptSet, rows: Rows) -> str:
 
 
 def set_jsonl(asked: PromptSet, rows: Rows) -> str:
-    """The table as JSON lines, with the whole conversation before each answer."""
+    """The table as JSON lines, with what was said before the answers and which system prompt each column had."""
+    columns = list(enumerate(asked.columns))
     return jsonl_text(
         {
             "messages": list(prompt.messages),
+            "system_prompts": {name: _system_prompt(asked.sent(prompt.messages, at)) for at, name in columns},
             "reference": prompt.reference,
             "answers": dict(zip(asked.columns, answers, strict=True)),
         }
         for prompt, answers in rows
     )
+
+
+def _system_prompt(messages: tuple[Message, ...]) -> str:
+    first = messages[0]
+    return first["content"] if first["role"] == "system" else ""
 
 
 def _error_of(job: Job[int, None]) -> Exception | None:

@@ -155,7 +155,7 @@ def test_strength_belongs_to_the_applied_copy_and_another_one_replaces_it(poets:
     assert poets.strengths() == {"poet": 0.0} and said(poets, "poet") == base
     poets.apply_adapter("poet", 1)
     assert said(poets, "poet") == whole and poets.applied() == ["poet"]
-    for wrong in (-0.1, 2.1, float("nan"), "strong", True, None):
+    for wrong in (-0.1, 2.1, float("nan"), "strong", True):
         with pytest.raises(WorkbenchError, match="H01"):
             poets.apply_adapter("poet", wrong)  # type: ignore[arg-type]
     with pytest.raises(WorkbenchError) as caught:
@@ -166,10 +166,35 @@ def test_strength_belongs_to_the_applied_copy_and_another_one_replaces_it(poets:
     assert "no_strength" not in poets.adapter_details("poet").limits
 
 
+def test_an_adapter_that_is_applied_again_keeps_its_strength_also_where_its_files_have_changed(
+    poets: Workbench, tiny_model: Any
+) -> None:
+    from tests.core.adapters.building import save_random_adapter
+
+    def applied() -> Applied:
+        poets.apply_adapter("poet")
+        return poets.serving.engine().applied[0]
+
+    assert applied().strength == 1
+    poets.apply_adapter("poet", 0.5)
+    half, text = applied(), said(poets, "poet")
+    assert half.strength == 0.5 and applied() is half
+    folder = poets.workspace.adapters / "poet"
+    card = read_card(folder)
+    assert card
+    save_random_adapter(tiny_model, folder.with_name("bard"), seed=7)
+    (folder.with_name("bard") / "adapter_model.safetensors").replace(folder / "adapter_model.safetensors")
+    write_card(folder, card.model_copy(update={"created": "2026-01-01T00:00:00+00:00"}))
+    assert applied().id != half.id and applied().strength == 0.5
+    assert said(poets, "poet") != text
+    poets.remove_adapter("poet")
+    assert applied().strength == 1
+
+
 def test_a_combination_is_applied_without_a_file_and_saved_as_a_new_adapter(poets: Workbench) -> None:
     parts = [("poet", 0.5), ("cook", 1.0)]
     name = poets.apply_combination(parts)
-    assert name == "poet × 0.5 + cook" and poets.applied() == [name]
+    assert name == "poet × 0.5 + cook" and poets.applied() == [name] == poets.applied_without_files()
     assert poets.apply_combination(parts) == name and poets.applied() == [name]
     assert [info.name for info in poets.adapters()] == ["cook", "dora", "poet"]
     saved = poets.save_combination(parts, "poet-cook")
@@ -177,6 +202,7 @@ def test_a_combination_is_applied_without_a_file_and_saved_as_a_new_adapter(poet
     assert (saved.rank, saved.errors, saved.base_fingerprint) == (6, (), poets.serving.model().fingerprint)
     poets.apply_adapter("poet-cook")
     assert said(poets, "poet-cook") == said(poets, name) != said(poets, None)
+    assert poets.applied_without_files() == [name]
     for wrong, key in (
         ([("poet", 1.0), ("dora", 1.0)], "M18_not_combinable"),
         ([("poet", 1.0)], "H01_no_combination"),
@@ -225,7 +251,7 @@ def test_a_saved_step_of_a_run_is_applied_under_its_name(
         "verse @ 20",
         "verse @ 10",
     ]
-    assert poets.applied() == ["verse @ 10", "verse @ 20"]
+    assert poets.applied() == ["verse @ 10", "verse @ 20"] and poets.applied_without_files() == []
     first = poets.serving.engine().applied[0].id
     poets.apply_checkpoint("run-1", 10)
     assert poets.serving.engine().applied[0].id == first

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from core.adapters.card import AdapterCard
 from core.chat.characters import Character, CharacterStore
 from core.chat.conversation_store import ConversationStore
 from core.chat.sampling import PresetStore
@@ -80,6 +81,8 @@ class SceneWorkbench:
         self.votes = VoteStore(folder / "votes.jsonl")
         self.steps: tuple[int, ...] = ()  # saved of the run
         self.model: str | None = "tiny"
+        self.precision = "bf16"
+        self.cards: dict[str | None, AdapterCard] = {}
         self.names = ["poet", "judge"]
         self.applied_names: list[str] = []
         self.broken: set[str] = set()
@@ -90,13 +93,20 @@ class SceneWorkbench:
         self.defaults = SamplingSettings()
 
     def model_status(self) -> Any:
-        return SimpleNamespace(name=self.model, fingerprint="tiny") if self.model else None
+        precision = SimpleNamespace(precision=self.precision, compute="bf16")
+        return SimpleNamespace(name=self.model, fingerprint="tiny", precision=precision) if self.model else None
 
     def adapters(self) -> list[Any]:
         return [SimpleNamespace(name=name) for name in self.names]
 
     def applied(self) -> list[str]:
         return list(self.applied_names)
+
+    def strengths(self) -> dict[str, float]:
+        return dict.fromkeys(self.applied_names, 1.0)
+
+    def applied_without_files(self) -> list[str]:
+        return [name for name in self.applied_names if name not in self.names and " @ " not in name]
 
     def apply_adapter(self, name: str) -> list[Any]:
         if name in self.broken or name not in self.names:
@@ -140,7 +150,7 @@ class SceneWorkbench:
         return self.defaults
 
     def system_prompt(self, typed: str | None, character: Character | None, adapter: str | None) -> SystemPrompt:
-        return effective_system_prompt(typed, character)
+        return effective_system_prompt(typed, character, self.cards.get(adapter))
 
     def chat(self, requests: Sequence[Any]) -> ScriptedStream:
         if not self.model:

@@ -100,6 +100,15 @@ class StandInLibrary:
             self.calls.append(("save", name))
             self.options = wanted
 
+    def replace_recipe(self, name: str, options: DataOptions) -> bool:
+        other = options != self.options
+        self.change_recipe(name, lambda kept: options)
+        return other
+
+    def put_back_recipe(self, name: str) -> bool:
+        self.calls.append(("put back", name))
+        return False
+
     def card(self, name: str) -> DatasetCard:
         return DatasetCard(source=HOSTILE, added="2026-01-02T03:04:05+00:00", options=self.options)
 

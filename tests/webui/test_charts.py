@@ -51,7 +51,7 @@ def test_an_outlier_does_not_decide_what_is_shown_but_a_calm_curve_does() -> Non
 
 def test_the_loss_chart_has_raw_smoothed_and_validation_curves_and_marks_the_best() -> None:
     figure = charts.loss_figure(SNAPSHOT, ChartView(), "en")
-    assert names(figure) == ["Training", "Training, smoothed", "Validation", "Best: 1.5 at step 11"]
+    assert names(figure) == ["Training", "Training, smoothed", "Validation", "Best step 11: loss 1.5"]
     assert tuple(figure.layout.xaxis.range) == (0, 44)
     assert (figure.data[3].x[0], figure.data[3].y[0]) == (11, 1.5)
     assert names(charts.loss_figure(SNAPSHOT, ChartView(smoothing=0), "en"))[0] == "Training"

@@ -78,8 +78,8 @@ def test_indentation_is_kept_because_text_goes_out_as_a_part_not_as_a_string() -
 
 def test_the_chosen_variant_is_counted_from_one() -> None:
     talk = add_answer(conversation(("q", {BASE: "a"})), BASE, Answer(text="b"))
-    assert pane_view(talk, BASE, NO_PROMPT, "en").variant == (2, 2)
-    assert pane_view(conversation(), BASE, NO_PROMPT, "en").variant == (0, 0)
+    assert pane_view(talk, BASE, "", "en").variant == (2, 2)
+    assert pane_view(conversation(), BASE, "", "en").variant == (0, 0)
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
@@ -100,7 +100,7 @@ def test_the_foot_says_how_many_turns_were_left_out_and_why_an_answer_ended() ->
 
 
 def test_the_place_in_the_queue_is_shown_while_others_are_asked_first() -> None:
-    waiting = pane_view(conversation(("q", {})), BASE, NO_PROMPT, "en", answering=True, place=2)
+    waiting = pane_view(conversation(("q", {})), BASE, "", "en", answering=True, place=2)
     assert "place 2" in waiting.foot
 
 
@@ -110,6 +110,7 @@ def test_the_head_shows_the_system_prompt_in_force_with_its_source() -> None:
     assert "Be brief." in html
     assert "from the adapter" in html
     assert "No system prompt" in head_html(BASE, NO_PROMPT, "en")
+    assert ">poet × 0.5<" in head_html("poet", NO_PROMPT, "en", 0.5)
 
 
 @pytest.mark.parametrize("hostile", ["<img src=x onerror=alert(1)>", "</details><script>", "${1+1}"])
@@ -119,10 +120,12 @@ def test_names_and_prompts_are_inert_in_html(hostile: str) -> None:
 
 
 def test_everything_that_can_answer_is_offered() -> None:
-    choices = column_choices(["poet", "run @ 40"], ["judge", "poet"], ("r1", "run", 1040), "en")
+    applied = {"poet": 1.0, "cook": 0.5, "run @ 40": 1.0}
+    choices = column_choices(applied, ["cook", "judge", "poet"], ("r1", "run", 1040), "en")
     assert choices == [
         ("Base model", ""),
         ("poet", "poet"),
+        ("cook × 0.5", "cook"),
         ("judge (is applied when chosen)", "judge"),
         ("run (training, step 1,040)", "run:r1"),
     ]

@@ -33,9 +33,10 @@ from core.workbench import Workbench
 from core.workspace import Workspace
 from tests.core.adapters.building import save_random_adapter
 from tests.webui.test_run_history import write_run
-from webui import notices, sampling_form
+from webui import live_panel, notices, proposals_panel, run_panel, sampling_form
 from webui.evaluation_form_panel import withdraw
 from webui.page import build_page
+from webui.preview_panel import CLICKS_JS
 
 BAD = [None, float("nan"), True, "", "../../x", "x" * 10_000, ["../x", 5], {"a": [1]}, "\ud800", 2**80]
 # The only function of the page that is not guarded: it switches the language, calls nothing of the workbench and takes
@@ -270,6 +271,30 @@ def test_consent_to_a_judge_ends_with_whatever_changes_what_it_would_get(scene: 
     assert any(event == "success" for _, event in targets), "a run that fills the form"
 
 
+def targets_of(scene: Scene, wanted: Any) -> set[tuple[str, str]]:
+    """(component, event) of everything that calls a handler."""
+    guarded = [entry for entry in scene.page.fns.values() if entry.fn and _is_guarded(entry.fn)]
+    handled = [entry for entry in guarded if inspect.getclosurevars(entry.fn).nonlocals["handler"] is wanted]
+    return {
+        (scene.page.blocks[block].elem_id, event)
+        for entry in handled
+        for block, event in entry.targets
+        if block is not None
+    }
+
+
+def test_buttons_of_a_run_and_under_the_form_reach_their_handlers(scene: Scene) -> None:
+    for name, handler in (("run-progress", proposals_panel.fill), ("run-said", run_panel.put_back)):
+        assert targets_of(scene, handler) == {(name, "click")}
+        (panel,) = (block for block in scene.page.blocks.values() if block.elem_id == name)
+        assert panel.js_on_load == CLICKS_JS  # gradio's own would not tell which button it was
+
+
+def test_a_form_that_a_person_makes_another_repeats_no_run(scene: Scene) -> None:
+    assert targets_of(scene, live_panel.repeat_on_same_data) == {("dataset-name", "change")}
+    assert targets_of(scene, live_panel.repeat_nothing) >= {("run-method", "input"), ("run-start-from", "input")}
+
+
 @pytest.mark.parametrize("bad", BAD, ids=lambda value: repr(value)[:12])
 def test_no_value_of_any_input_of_any_handler_makes_a_bug(scene: Scene, bad: Any) -> None:
     found = []
@@ -306,7 +331,7 @@ def test_what_a_browser_kept_may_be_anything(scene: Scene, bad: Any) -> None:
 @pytest.mark.parametrize("data", [None, [], "x", {}, {"row_value": [["x"]]}, {"index": [0, "x"], "row_value": []}])
 def test_event_data_may_be_anything(scene: Scene, data: Any) -> None:
     handlers = [handler for handler in scene.handlers() if handler.event]
-    assert len(handlers) == 16  # two tables, the edited message, thirteen that buttons and marks inside HTML call
+    assert len(handlers) == 18  # two tables, the edited message, fifteen that buttons and marks inside HTML call
     for handler in handlers:
         values = scene.values(handler)
         assert scene.bugs_of(handler, [values[0], gr.EventData(None, data), *values[1:]]) == []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import html
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from core.errors import Problem, refusal
+from core.errors import Problem, WorkbenchError, refusal
 from core.i18n import LANGUAGES, Language
 from core.training.history import RunSummary
 from core.training.progress import Snapshot, Status
@@ -22,7 +25,7 @@ from core.workspace import Workspace
 from tests.webui.data_scene import NAME
 from tests.webui.run_scene import StandInForm, form_sent
 from tests.webui.test_views import SNAPSHOT
-from webui import hints_panel, live_panel, open_run, resume_panel, run_actions, run_views
+from webui import hints_panel, live_panel, open_run, proposals_panel, resume_panel, run_actions, run_views
 from webui.charts import ChartView
 from webui.run_form import FORM
 
@@ -67,6 +70,8 @@ class StandIn(StandInForm):
         return self.snapshots[run_id]
 
     def spec(self, run_id: str) -> RunSpec:
+        if run_id == "deleted":
+            raise refusal("A30_no_such_run", run_id=run_id)
         return RunSpec(name=run_id, base="m", dataset=NAME, method={"rank": 4})
 
     def spec_text(self, run_id: str) -> str:
@@ -137,9 +142,9 @@ def named(answer: list[Any]) -> SimpleNamespace:
 
 
 def test_start_chooses_the_new_run(workbench: Any) -> None:
-    choice = live_panel.start(workbench, "en", "run-1", *form_sent())
+    choice, repeats = live_panel.start(workbench, "en", "run-1", *form_sent())
     assert choice["value"] == "run-2"
-    assert workbench.calls[0][2:] == ("page", "run-1")
+    assert (workbench.calls[0][2:], repeats) == (("page", "run-1"), "")  # the next one is a repetition no more
     now = shown(workbench, choice["value"])
     assert (now.seen.run_id, now.active) == ("run-2", "run-2")
     assert (now.stop["visible"], now.delete["visible"]) == (True, False)
@@ -282,6 +287,25 @@ def test_deleting_says_what_it_frees_and_then_another_run_is_shown(workbench: An
     assert (now.seen.run_id, [value for _, value in now.choice["choices"]]) == ("run-1", ["run-1"])
 
 
+@pytest.mark.parametrize(
+    ("method", "adapter", "kept", "stays"),
+    [
+        ("lora", "first", "as an adapter", "The adapter it made stays in loras/."),
+        ("full", "first", "as a new model", "The model it made stays in models/."),
+        ("lora", None, "as an adapter", "frees 2 MB."),
+    ],
+)
+def test_what_is_kept_is_called_what_it_is(
+    workbench: Any, method: str, adapter: str | None, kept: str, stays: str
+) -> None:
+    makes = "model" if method == "full" else "adapter"
+    run = replace(SNAPSHOT, run_id="run-1", method=method)
+    workbench.snapshots["run-1"] = run
+    assert kept in run_actions.ask_to_stop(workbench, "en", "run-1")[1]
+    workbench.snapshots["run-1"] = replace(run, status=Status.FINISHED, adapter=adapter, makes=makes)
+    assert run_actions.ask_to_delete(workbench, "en", "run-1")[1].endswith(stays)
+
+
 def test_an_export_is_offered_with_its_size(workbench: Any, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(run_actions, "get_upload_folder", lambda: str(tmp_path))
     *_, (export, download) = run_actions.export(workbench, "en", "run-1")
@@ -347,6 +371,69 @@ def test_chat_opens_with_the_adapter_beside_the_base(workbench: Any, status: Sta
     tabs, columns = run_actions.chat_with_it(workbench, "en", "run-1")
     assert tabs.selected == "chat"
     assert columns["value"] == ["", column]
+
+
+@pytest.mark.parametrize(
+    ("repeats", "dataset", "left"),
+    [
+        ("run-1", NAME, "run-1"),
+        ("run-1", "other.jsonl", ""),
+        ("run-1", None, ""),
+        ("", NAME, ""),
+        ("deleted", NAME, ""),
+    ],
+)
+def test_a_run_on_other_data_repeats_nothing(workbench: Any, repeats: str, dataset: Any, left: str) -> None:
+    assert live_panel.repeat_on_same_data(workbench, "en", repeats, dataset) == left
+
+
+# ---- settings that need less ----
+
+SMALLER = {"micro_batch_size": 2, "gradient_accumulation_steps": 4}
+FILLED = (*FORM, "note", "repeats", "tab", "precision")
+
+
+def without_memory(workbench: Any, *proposals: Any) -> None:
+    values = {"micro": 4, "length": 512, "needed_gb": 3.0, "free_gb": 2.0, "proposals": list(proposals)}
+    kept = Problem("A20_checkpoint_kept", values={"step": 11}, severity="warning")
+    problems = (Problem("A20_out_of_memory_training", values=values), kept)
+    workbench.snapshots["run-1"] = replace(SNAPSHOT, run_id="run-1", status=Status.FAILED, problems=problems)
+
+
+def clicked_on(workbench: Any, written: Any, run_id: Any = "run-1") -> dict[str, Any]:
+    event = gr.EventData(None, {"do": "use", "values": written})
+    return dict(zip(FILLED, proposals_panel.fill(workbench, "en", event, run_id), strict=True))
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_a_run_without_memory_shows_buttons_that_fill_the_form_with_less(workbench: Any, lang: Language) -> None:
+    without_memory(workbench, SMALLER, {"precision": "nf4"})
+    buttons = re.findall(r'data-values="([^"]*)"', shown(workbench, "run-1", lang).progress)
+    smaller, four_bit = (clicked_on(workbench, html.unescape(written)) for written in buttons)
+    assert {name: smaller[name]["value"] for name in (*SMALLER, "rank")} == {**SMALLER, "rank": 4}
+    assert (smaller["repeats"], smaller["tab"]) == ("run-1", gr.skip())
+    assert (four_bit["tab"].selected, four_bit["precision"]["value"]) == ("model", "nf4")
+    assert four_bit["rank"]["value"] == 4
+    assert workbench.calls == []  # nothing has begun
+
+
+@pytest.mark.parametrize("written", [None, 5, "{", '{"rank": 4}', '{"micro_batch_size": 2}', '{"precision": "fp32"}'])
+def test_what_the_run_does_not_propose_changes_nothing(workbench: Any, written: Any) -> None:
+    without_memory(workbench, SMALLER)
+    assert set(map(str, clicked_on(workbench, written).values())) == {str(gr.skip())}
+    assert set(map(str, clicked_on(workbench, written, None).values())) == {str(gr.skip())}
+
+
+def test_a_log_that_proposes_what_is_none_is_drawn_without_buttons(workbench: Any) -> None:
+    for proposals in ([5, {"rank": 4}, ["x"], {}], {"a": 1}, "x"):
+        without_memory(workbench)
+        workbench.snapshots["run-1"].problems[0].values["proposals"] = proposals
+        assert "<button" not in shown(workbench, "run-1").progress
+    impossible = {"max_length": "<b>"}
+    without_memory(workbench, impossible)
+    assert "<b>" not in shown(workbench, "run-1").progress
+    with pytest.raises(WorkbenchError, match="H01"):
+        clicked_on(workbench, json.dumps(impossible))
 
 
 # ---- what its curves say ----

@@ -76,6 +76,9 @@ class StandIn:
     def strengths(self) -> dict[str, float]:
         return {"a": 0.5}
 
+    def applied_without_files(self) -> list[str]:
+        return []
+
     def apply_adapter(self, name: str, strength: float) -> None:
         self.calls.append(("apply", name, strength))
 

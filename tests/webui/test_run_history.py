@@ -78,6 +78,17 @@ def test_a_run_is_listed_with_its_descent_its_losses_and_their_course(
         assert words in newest
 
 
+def test_the_list_calls_no_loss_the_best_where_accuracy_decided(workspace: Workspace, workbench: Any) -> None:
+    write_run(workspace, "run-1")
+    [summary] = workbench.runs.list()
+    by_loss, by_accuracy = (
+        history_views.history_list([run], None, (), "en")
+        for run in (summary, _with(summary, best_by="accuracy", eval_accuracy=0.625))
+    )
+    assert "best validation 1.25" in by_loss
+    assert "best validation accuracy 62.5 %" in by_accuracy and "1.25" not in by_accuracy
+
+
 def test_a_run_in_progress_is_listed_the_same_at_every_step(workspace: Workspace, workbench: Any) -> None:
     write_run(workspace, "run-1")
     [summary] = workbench.runs.list()

@@ -14,6 +14,7 @@ import pytest
 
 from core.adapters.method_facts import METHODS
 from core.adapters.method_size import MethodSize
+from core.data.library import DataLibrary
 from core.data.options import DataOptions
 from core.errors import Place, Problem, WorkbenchError, refusal
 from core.i18n import LANGUAGES, Language, text
@@ -327,9 +328,9 @@ def test_the_recipe_of_a_run_is_the_servers(workbench: Any) -> None:
 
 
 def test_a_queued_run_is_said_and_the_next_name_is_offered(workbench: Any) -> None:
-    said, name = start_panel.queue_run(workbench, "en", "", *form_sent(rank=8))
+    said, name, repeats = start_panel.queue_run(workbench, "en", "run-1", *form_sent(rank=8))
     assert "“first” was added to the queue" in said
-    assert name == "first-2"
+    assert (name, repeats) == ("first-2", "")  # the next one is a repetition no more
     _, (spec,), started_by = workbench.calls[0]
     assert (spec.method.rank, started_by) == (8, "page")
 
@@ -399,6 +400,33 @@ def test_a_run_fills_the_form_and_gives_its_recipe_to_its_data(workbench: Any) -
     assert workbench.data.options.fixes == ("trim_text",)
     assert "“other”" in said
     assert run_form.method_from(form) == made.method
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_edited_rows_come_back_by_one_click_after_a_runs_recipe_took_their_place(
+    workbench: Any, workspace: Workspace, lang: Language
+) -> None:
+    (workspace.datasets / NAME).write_text('{"prompt": "Who?", "completion": "Momo"}\n' * 4, encoding="utf-8")
+    workbench.data = DataLibrary(workspace)
+    workbench.data.edit_row(NAME, 2, None)
+    edited = workbench.data.recipe(NAME)
+    first = RunSpec(name="a", base="m", dataset=NAME, data=DataOptions(fixes=("trim_text",)))
+    for spec in (first, first.model_copy(update={"data": DataOptions(take=3)})):  # two runs after each other
+        said = run_panel.fill(workbench, lang, spec)[-1]
+        assert workbench.data.recipe(NAME) == spec.data
+    assert text("run_form.reuse.kept", lang, name=NAME) in html.unescape(said)
+    data = dict(re.findall(r'data-(\w+)="([^"]*)"', said))
+    assert data == {"do": "put_back", "dataset": NAME}
+    said = run_panel.put_back(workbench, lang, gr.EventData(None, data))
+    assert workbench.data.recipe(NAME) == edited
+    assert text("run_form.reuse.put_back_done", lang, name=NAME) in html.unescape(said) and "button" not in said
+    assert "button" not in run_panel.fill(workbench, lang, first.model_copy(update={"data": edited}))[-1]
+
+
+@pytest.mark.parametrize("dataset", [None, 5, ["x"]])
+def test_a_click_that_names_no_data_set_puts_nothing_back(workbench: Any, dataset: Any) -> None:
+    assert run_panel.put_back(workbench, "en", gr.EventData(None, {"dataset": dataset})) == gr.skip()
+    assert workbench.data.calls == []
 
 
 def test_a_run_whose_data_is_gone_fills_all_else_and_says_so(workbench: Any) -> None:

@@ -10,6 +10,7 @@ import gradio as gr
 import pytest
 
 from core.chat import blind
+from core.chat.characters import Character
 from core.errors import WorkbenchError
 from core.i18n import LANGUAGES
 from tests.webui.chat_scene import Form, SceneRun, SceneWorkbench
@@ -215,6 +216,34 @@ def test_a_step_answers_the_last_message_with_the_seed_of_the_panes_and_is_remem
     marked = walk(trained, desk, form.but(marked=True), 2)[-1][1]
     assert "new since step 10" in marked and "<mark>20 </mark>" in marked
     assert len(trained.streams) == streams + 2
+
+
+@pytest.mark.parametrize("changed", ["precision", "character", "typed"])
+def test_an_answer_made_otherwise_is_not_shown_again(trained: Any, desk: Desk, changed: str) -> None:
+    trained.characters.save(Character("Momo", "Purr."))
+    form = begun(trained, desk).but(character="Momo")
+    shown = walk(trained, desk, form, 1)[-1]
+    before, streams = form, len(trained.streams)
+    if changed == "precision":
+        trained.precision = "int4"
+    elif changed == "character":
+        trained.characters.save(Character("Momo", "Hiss."))
+    else:
+        form = form.but(prompt="Bark.")
+    assert len(walk(trained, desk, form, 1)) > 1, "asked anew"
+    assert len(trained.streams) == streams + 1
+    said = {"precision": "Purr.", "character": "Hiss.", "typed": "Bark."}[changed]
+    assert trained.asked[0].messages[0] == {"role": "system", "content": said}
+    trained.precision = "bf16"
+    trained.characters.save(Character("Momo", "Purr."))
+    assert walk(trained, desk, before, 1) == [shown], "back as it was, the answer is at hand"
+
+
+def test_a_character_without_a_prompt_changes_no_answer(trained: Any, desk: Desk) -> None:
+    trained.characters.save(Character("Momo", "", "Hello."))
+    form = begun(trained, desk)
+    shown = walk(trained, desk, form, 1)[-1]
+    assert walk(trained, desk, form.but(character="Momo"), 1) == [shown], "a greeting is shown, not sent"
 
 
 def test_moving_on_ends_the_answer_in_progress(trained: Any, desk: Desk) -> None:

@@ -247,6 +247,9 @@ def test_a_run_that_ended_says_what_it_left_behind() -> None:
     ended = replace(SNAPSHOT, status=Status.FINISHED, adapter="first", kept_step=11)
     shown = run_views.run_result(ended, [("adapter_folder", "/data/loras/first")], "en")
     assert all(part in shown for part in ("first (weights of step 11)", "1.5 at step 11", "/data/loras/first"))
+    by_accuracy = run_views.run_result(replace(ended, best_by="accuracy", best_accuracy=0.625), [], "en")
+    assert "Best validation accuracy" in by_accuracy and "62.5 % at step 11" in by_accuracy
+    assert "Best validation loss" in shown and "Best validation loss" not in by_accuracy
     stopped = replace(ended, status=Status.STOPPED, stop_reason="disk_full")
     assert "Paused: the disk is full." in run_views.run_result(stopped, [], "en")
     assert run_views.run_result(SNAPSHOT, [], "en") == ""

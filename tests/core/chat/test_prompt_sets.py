@@ -7,12 +7,13 @@ import io
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from core.chat.prompt_sets import MAX_PROMPTS, Prompt, PromptSet, PromptSets, own_prompts, set_csv, set_jsonl
-from core.chat.streams import Reply
+from core.chat.streams import ChatRequest, Reply
 from core.errors import WorkbenchError
 from core.settings import SamplingSettings
 
@@ -25,9 +26,12 @@ class Answering:
     def __init__(self) -> None:
         self.go = threading.Semaphore(0)
         self.error: Exception | None = None
+        self.sent: list[list[str]] = []
 
     def __call__(self, chat: Any, prompts: Any, columns: Any, sampling: Any, cancelled: Any) -> Iterator[Any]:
         for number, messages in enumerate(prompts):
+            group = chat([ChatRequest(messages, sampling, adapter) for adapter in columns])
+            self.sent += [[said["content"] for said in request.messages] for request in group]
             for column, adapter in enumerate(columns):
                 assert self.go.acquire(timeout=WAIT_S)
                 if cancelled():
@@ -45,15 +49,15 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Answering:
     return scripted
 
 
-def asked(*questions: str) -> PromptSet:
+def asked(*questions: str, system_prompts: tuple[str, ...] = ()) -> PromptSet:
     prompts = tuple(Prompt(({"role": "user", "content": each},), reference=f"={each}") for each in questions)
-    return PromptSet(prompts, ("base", "poet"), (None, "poet"), SamplingSettings())
+    return PromptSet(prompts, ("base", "poet"), (None, "poet"), SamplingSettings(), system_prompts)
 
 
-def begun(answering: Answering, *questions: str, answers: int) -> PromptSets:
+def begun(answering: Answering, *questions: str, answers: int, system_prompts: tuple[str, ...] = ()) -> PromptSets:
     sets = PromptSets()
     assert sets.status() is None and sets.rows() == []
-    sets.start(asked(*questions), lambda requests: None)  # type: ignore[arg-type,return-value]
+    sets.start(asked(*questions, system_prompts=system_prompts), lambda requests: requests)  # type: ignore[arg-type,return-value]
     for _ in range(answers):
         answering.go.release()
     return sets
@@ -78,6 +82,29 @@ def test_a_set_is_answered_by_all_columns_and_its_table_stays(answering: Answeri
     assert (line["reference"], line["answers"]["poet"]) == ("=q2", "poet: q2")
 
 
+def test_each_column_is_asked_with_its_own_system_prompt(answering: Answering) -> None:
+    sets = begun(answering, "q1", answers=2, system_prompts=("", "Rhyme."))
+    assert sets.wait(WAIT_S)
+    status = sets.status()
+    assert status and status.error is None
+    assert answering.sent == [["q1"], ["Rhyme.", "q1"]]
+    (line,) = map(json.loads, set_jsonl(status.asked, sets.rows()).splitlines())
+    assert line["system_prompts"] == {"base": "", "poet": "Rhyme."}
+    assert line["messages"] == [{"role": "user", "content": "q1"}]
+
+
+def test_a_prompt_that_brings_its_system_prompt_is_asked_with_it_of_all(answering: Answering) -> None:
+    row = Prompt(({"role": "system", "content": "Grade."}, {"role": "user", "content": "q1"}), "A")
+    sets = PromptSets()
+    everyone = replace(asked(), prompts=(row,))
+    sets.start(everyone, lambda requests: requests)  # type: ignore[arg-type,return-value]
+    answering.go.release(2)
+    assert sets.wait(WAIT_S)
+    assert answering.sent == [["Grade.", "q1"]] * 2
+    line = json.loads(set_jsonl(everyone, sets.rows()))
+    assert line["system_prompts"] == {"base": "Grade.", "poet": "Grade."}
+
+
 def test_one_at_a_time_and_what_is_cancelled_keeps_its_answers(answering: Answering) -> None:
     sets = begun(answering, "q1", "q2", answers=1)
     with pytest.raises(WorkbenchError) as refused:
@@ -100,9 +127,9 @@ def test_what_it_died_of_is_told(answering: Answering) -> None:
 
 
 def test_a_list_is_one_prompt_a_line() -> None:
-    prompts = own_prompts(" one \n\n二\r\n", "Be brief.")
+    prompts = own_prompts(" one \n\n二\r\n")
     assert [prompt.question for prompt in prompts] == ["one", "二"]
-    assert prompts[0].messages[0] == {"role": "system", "content": "Be brief."}
+    assert prompts[0].messages == ({"role": "user", "content": "one"},)
 
 
 @pytest.mark.parametrize(
