@@ -34,11 +34,6 @@ class PeakMemory(AbstractContextManager["PeakMemory"]):
     def gb(self) -> float:
         return max(0.0, self._gauge.highest_gb() - self._before_gb)
 
-    def stays_gb(self) -> float:
-        """What is still held of it when all that nobody uses any more is given back: what libraries took for good."""
-        release()
-        return max(0.0, used_memory_gb(self._device) - self._before_gb)
-
     def __enter__(self) -> PeakMemory:
         release()
         self._gauge = _gauge(self._device)

@@ -62,8 +62,7 @@ def measure(
     """
     kept, nowhere = _left_as_it_was(prepared.plan.threads), tempfile.TemporaryDirectory()
     with kept, nowhere as folder, PeakMemory(loaded.precision.device) as peak:
-        found = _DryRun(prepared, loaded, Path(folder), watch, most_tokens).carry_out(peak)
-        return replace(found, peak_gb=found.peak_gb - peak.stays_gb())
+        return _DryRun(prepared, loaded, Path(folder), watch, most_tokens).carry_out(peak)
 
 
 class _DryRun:

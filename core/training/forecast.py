@@ -48,7 +48,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a dry run found; memory over what was held before, without what stays for good after a first run.
+    """What a dry run found; memory over what was held before.
 
     `largest` is the heaviest micro-batch that was tried; where steps `accumulated` several, the peak is one with the
     gradients of those before. `timings` are forward and backward passes of micro-batches, `optimizer_s` the step after
