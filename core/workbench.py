@@ -35,9 +35,9 @@ from core.models.downloads import Downloads, DownloadStatus
 from core.settings import LoadSettings, Method, MethodSettings, Precision, SamplingSettings
 from core.training.desk import RunDesk
 from core.training.forecasts import Forecasts, ForecastStatus
-from core.training.result_name import check_result_name
+from core.training.result_name import check_result_name, free_result_name
 from core.training.snapshots import AT_STEP
-from core.workspace import Workspace, free_name
+from core.workspace import Workspace
 
 __all__ = ["AT_STEP", "ModelStatus", "PreviewRow", "Workbench"]
 
@@ -248,9 +248,7 @@ class Workbench(AbstractContextManager["Workbench"]):
 
     def free_result_name(self, wish: str, method: Method) -> str:
         """`wish`, numbered where something of its kind, or a run that will be saved, has the name already."""
-        makes = METHODS[method].makes
-        elsewhere = [info.name for info in self.models()] if makes == "model" else []  # read-only folders have some
-        return free_name(self.workspace.results(makes), wish, promised=[*elsewhere, *self.runs.promised_names()])
+        return free_result_name(self.workspace, method, wish, self.runs.promised_names())
 
     def applied(self) -> list[str]:
         """Names of the adapters that chat can use at once."""

@@ -41,7 +41,7 @@ def build(wiring: Wiring) -> OverviewPanel:
         look: dict[str, Any] = {"interactive": False, "wrap": True, "max_height": 420, "buttons": []}
         table = gr.Dataframe(datatype=OVERVIEW_TYPES, show_label=False, elem_id="evaluation-overview-table", **look)
         csv = wiring.say(gr.Button(size="sm", elem_id="evaluation-overview-csv"), value="evaluate.overview.csv")
-        file = gr.Textbox(visible=False, elem_id="evaluations-table-file")
+        file = gr.Textbox(visible=False, elem_id="evaluation-overview-file")
     return OverviewPanel(part, table, csv, file)
 
 

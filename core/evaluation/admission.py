@@ -5,7 +5,7 @@ Owns every refusal that needs no row and no forward pass; what only the rows sho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +50,8 @@ def admitted(
     run = run_of(spec, runs)
     if spec.judge:
         outgoing(spec.judge, [])
-    folders = {name: _adapter(name, workspace, runs)[0] for name in spec.columns if name != BASE}
+    found = {name: _adapter(name, workspace, runs) for name in spec.columns if name != BASE}
+    folders = {name: folder for name, (folder, _) in found.items()}
     most_virtual = max((_fitting(folder, loaded) for folder in folders.values()), default=0)
     problems = window_problems(spec, loaded.max_length and loaded.max_length - most_virtual)
     if problems:
@@ -61,14 +62,13 @@ def admitted(
         loaded=loaded,
         folders=folders,
         run=run,
-        made_by=made_by(spec.columns, spec.dataset, workspace, runs),
+        made_by=_readers({name: run for name, (_, run) in found.items()}, spec.dataset),
     )
 
 
 def made_by(columns: Sequence[str], dataset: str, workspace: Workspace, runs: RunDesk) -> dict[str, RunSpec]:
     """The runs that made these columns and read this data set, as far as they are known."""
-    found = {name: _maker(name, workspace, runs) for name in columns if name != BASE}
-    return {name: run for name, run in found.items() if run and dataset in run.datasets}
+    return _readers({name: _maker(name, workspace, runs) for name in columns if name != BASE}, dataset)
 
 
 def run_of(spec: EvaluationSpec, runs: RunDesk) -> RunSpec | None:
@@ -101,6 +101,10 @@ def _adapter(column: str, workspace: Workspace, runs: RunDesk) -> tuple[Path, Ru
     except WorkbenchError:  # the run was deleted since
         made_by = None
     return info.folder, made_by
+
+
+def _readers(makers: Mapping[str, RunSpec | None], dataset: str) -> dict[str, RunSpec]:
+    return {name: run for name, run in makers.items() if run and dataset in run.datasets}
 
 
 def _maker(column: str, workspace: Workspace, runs: RunDesk) -> RunSpec | None:

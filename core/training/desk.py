@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.adapters.method_facts import METHODS
 from core.errors import WorkbenchError, excerpt, refusal
 from core.settings import LoadSettings
 from core.training.admission import check_beforehand, pinned
@@ -25,10 +24,11 @@ from core.training.history import RunSummary
 from core.training.lineage import further
 from core.training.progress import Snapshot, Status
 from core.training.queue import Entry, QueuedRun, QueueState, RunQueue
+from core.training.result_name import free_result_name
 from core.training.run_archive import write_archive
 from core.training.runner import Runner
 from core.training.spec import RunSpec, spec_text
-from core.workspace import Workspace, free_name
+from core.workspace import Workspace
 
 if TYPE_CHECKING:
     from core.models.loader import LoadedModel
@@ -133,9 +133,7 @@ class RunDesk:
             WorkbenchError: as `spec`.
         """
         spec = self.spec(run_id)
-        results = self._workspace.results(METHODS[spec.method.method].makes)
-        name = free_name(results, spec.name, promised=self.promised_names())
-        return _train_command(self._workspace, run_id, name)
+        return _train_command(self._workspace, run_id, self._free_name(spec, spec.name))
 
     def compare(self, run_ids: Sequence[str]) -> Comparison:
         """Two or more runs beside each other.
@@ -238,7 +236,8 @@ class RunDesk:
         adapter = self.snapshot(run_id).adapter
         if adapter is None:
             raise refusal("A23_no_adapter_kept", name=self.snapshot(run_id).name)
-        return further(self.spec(run_id), adapter, self._free_name(adapter), self._workspace)
+        spec = self.spec(run_id)
+        return further(spec, adapter, self._free_name(spec, adapter), self._workspace)
 
     def stop(self, run_id: str, keep: bool) -> None:
         """Ask a run to stop after its current step; it can be resumed later. Twice, or too late, is no error."""
@@ -436,8 +435,8 @@ class RunDesk:
             spec = None  # its curves can be compared all the same
         return RunRecord(self.summary(run_id), self.snapshot(run_id), spec)
 
-    def _free_name(self, wish: str) -> str:
-        return free_name(self._workspace.adapters, wish, promised=self.promised_names())
+    def _free_name(self, spec: RunSpec, wish: str) -> str:
+        return free_result_name(self._workspace, spec.method.method, wish, self.promised_names())
 
 
 def _train_command(workspace: Workspace, run_id: str, name: str) -> str:

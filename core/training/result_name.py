@@ -27,6 +27,13 @@ def check_result_name(
     problem = name_problem(name)
     taken = {info.name.casefold() for info in list_models(workspace)} | {each.casefold() for each in promised}
     if problem is None and name.casefold() in taken:
-        shown = {"name": excerpt(name), "suggestion": free_name(workspace.models, name, promised=taken)}
+        shown = {"name": excerpt(name), "suggestion": free_result_name(workspace, method, name, promised)}
         problem = Problem("M25_model_name_taken", Place(field="name"), shown)
     return problem
+
+
+def free_result_name(workspace: Workspace, method: Method, wish: str, promised: Collection[str] = ()) -> str:
+    """`wish`, numbered where something of its kind, or what is still being made, has the name already."""
+    makes = METHODS[method].makes
+    known = [info.name for info in list_models(workspace)] if makes == "model" else []  # also in read-only folders
+    return free_name(workspace.results(makes), wish, promised=[*known, *promised])

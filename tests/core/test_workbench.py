@@ -98,7 +98,8 @@ def test_the_name_of_the_run_in_progress_is_taken(
     problem = workbench.check_result_name("colors", "lora")
     assert problem is not None and problem.key == "M25_name_taken" and problem.values["suggestion"] == "colors-2"
     assert workbench.free_result_name("colors", "lora") == "colors-2"
-    monkeypatch.setattr(workbench, "models", lambda: [SimpleNamespace(name="Tints")])  # in a folder of others
+    others = [SimpleNamespace(name="Tints")]  # in a folder of others
+    monkeypatch.setattr("core.training.result_name.list_models", lambda workspace: others)
     assert workbench.free_result_name("tints", "full") == "tints-2"
     with pytest.raises(WorkbenchError) as caught:
         workbench.rename_adapter("old", "colors")
