@@ -19,7 +19,7 @@ from webui.chat_desk import Desk
 from webui.chat_flow import MAX_PANES
 from webui.chat_panes import Pane, build_panes, outputs_of
 from webui.chat_text import COPY_PLAIN_JS
-from webui.wiring import RAW, Wiring
+from webui.wiring import LAST_ONLY, RAW, Wiring
 
 # What shapes the next answers beside the open conversation, in the order of a handler's form.
 SCENE = ("chat-columns", "system-prompt", "character", "chat-search", "compare-blind", "compare-marked")
@@ -130,7 +130,7 @@ def _connect_side(wiring: Wiring, scene: list[Any], shown: list[Any]) -> None:
     listing, words, title, file = (shared[f"chat-{name}"] for name in ("list", "search", "title", "file"))
     wiring.on(shared["chat-new"].click, handlers.new_conversation, scene, shown, **RAW)
     found = [listing, shared["chat-problems"]]
-    wiring.on(words.change, handlers.search, [words, current], found, trigger_mode="always_last", **RAW)
+    wiring.on(words.change, handlers.search, [words, current], found, **LAST_ONLY)
     wiring.on(listing.input, handlers.choose_conversation, [desk, listing, *scene[1:]], shown, **RAW)
     renaming = [shared["chat-rename"].click, title.submit]
     wiring.on(renaming, handlers.rename, [desk, title, *scene[1:]], shown, **RAW)

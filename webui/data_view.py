@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from core.data.report import DatasetReport
     from core.errors import WorkbenchError
 
-# Events of the data form: gradio sends the values raw, and while one call runs, of many changes only the last counts.
-LAST_ONLY: dict[str, Any] = {"preprocess": False, "trigger_mode": "always_last"}
 Properties = dict[str, dict[str, Any]]
 """Properties of the form's components by their name in `data_recipe.FORM`."""
 

@@ -27,8 +27,7 @@ from webui import (
     statistics_panel,
 )
 from webui.data_recipe import FORM, UNITS
-from webui.data_view import LAST_ONLY
-from webui.wiring import RAW, Wiring
+from webui.wiring import LAST_ONLY, RAW, Wiring
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def build(wiring: Wiring) -> None:
 def connect(wiring: Wiring) -> None:
     panel: EvaluatePanel = wiring.shared["evaluate-panel"]
     form = panel.form
-    evaluation_form_panel.connect(wiring, form)
+    describing = evaluation_form_panel.connect(wiring, form)
     evaluation_report_panel.connect(wiring, panel.report, panel.opened)
     evaluation_overview_panel.connect(wiring, panel.overview)
     states = [panel.going_on, panel.opened]
@@ -99,7 +99,7 @@ def connect(wiring: Wiring) -> None:
     wiring.on(looked_at, show, [*states, *form.inputs(wiring)], drawn, **RAW)
     wiring.on([panel.going_on.change, panel.opened.change], listed, [panel.opened], [panel.listing])
     wiring.on(panel.going_on.change, evaluation_overview_panel.draw, [], panel.overview.shown)
-    evaluation_form_panel.connect_description(wiring, form, panel.going_on.change)
+    describing.after(panel.going_on.change)
     wiring.on(form.start.click, start, form.inputs(wiring), panel.watched, **RAW)
     wiring.on(panel.timer.tick, watch, states, panel.watched, trigger_mode="once")
     wiring.on(panel.cancel.click, cancel, [panel.going_on])
@@ -108,7 +108,7 @@ def connect(wiring: Wiring) -> None:
     shown.success(None, js=SHOW_REPORT_JS, api_visibility="private")
     wiring.on(panel.report.close.click, close_report, [], [panel.opened])
     _connect_list(wiring, panel)
-    _connect_run(wiring, panel)
+    describing.after(_connect_run(wiring, panel))
 
 
 def _connect_list(wiring: Wiring, panel: EvaluatePanel) -> None:
@@ -126,15 +126,15 @@ def _connect_list(wiring: Wiring, panel: EvaluatePanel) -> None:
     wiring.on(agreed.click, judge_again, [panel.asked, panel.opened], panel.watched)
 
 
-def _connect_run(wiring: Wiring, panel: EvaluatePanel) -> None:
-    """“Evaluate” on the page of a run that has ended."""
+def _connect_run(wiring: Wiring, panel: EvaluatePanel) -> Any:
+    """“Evaluate” on the page of a run that has ended; gives the event after which the form holds that run."""
     live = wiring.shared["live-panel"]
     names = ("dataset", "part", "columns", "fields")
     filled = [panel.form.part, *(panel.form.form[name] for name in names)]
     event = wiring.on(live.actions.evaluate.click, from_run, [live.run], filled, **RAW)
     withdrawn = evaluation_form_panel.connect_withdrawal(wiring, panel.form, event.success)
-    evaluation_form_panel.connect_description(wiring, panel.form, withdrawn.then)
     event.success(None, js=SHOW_JS, api_visibility="private")
+    return withdrawn.then
 
 
 def show(workbench: Workbench, lang: Language, going_on: Any, opened: Any, *values: Any) -> list[Any]:

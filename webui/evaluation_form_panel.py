@@ -21,12 +21,11 @@ from core.workbench import AT_STEP, Workbench
 from webui import benchmark_panel, evaluation_views
 from webui.background import awaited
 from webui.benchmark_panel import BenchmarkPanel
-from webui.data_view import LAST_ONLY
 from webui.evaluation_form import AS_IN_CHAT, FORM, GREEDY, JUDGE, MEASURED, named, spec_from
 from webui.incoming import checked_type
 from webui.part_choice import part_choices
 from webui.views import problem_list
-from webui.wiring import RAW, Wiring
+from webui.wiring import LAST_ONLY, RAW, Joined, Wiring
 
 MAX_TYPED = 5000  # characters of the patterns
 OFFERED_RUNS = 20  # the newest, whose saved steps can be compared
@@ -139,7 +138,8 @@ def _choices(key: str, names: Sequence[str], lang: Language) -> dict[str, Any]:
     return {"label": text(f"evaluate.{key}", lang), "choices": choices}
 
 
-def connect(wiring: Wiring, panel: EvaluationForm) -> None:
+def connect(wiring: Wiring, panel: EvaluationForm) -> Joined:
+    """Give the call that says anew what the form describes."""
     form = panel.form
     benchmark_panel.connect(wiring, panel.benchmarks, form["columns"])
     filled = [form["part"], form["fields"]]
@@ -151,19 +151,15 @@ def connect(wiring: Wiring, panel: EvaluationForm) -> None:
     left = [event for field in typed for event in (field.blur, field.submit)]
     picked = [form[name].input for name in ("measured", "way", "consent")]
     triggers = ([*left, *picked], withdrawn.then, chosen.then, proposed.then)
+    describing = wiring.joined("evaluate-again", describe, panel.inputs(wiring), panel.described)
     for trigger in (*triggers, wiring.shared["data-checked"].change):
-        connect_description(wiring, panel, trigger)
+        describing.after(trigger)
+    return describing
 
 
 def connect_withdrawal(wiring: Wiring, panel: EvaluationForm, trigger: Any) -> Any:
     """Ask for consent anew when a trigger fires, for it was given for something else; the event."""
     return wiring.on(trigger, withdraw, [], [panel.form["consent"]])
-
-
-def connect_description(wiring: Wiring, panel: EvaluationForm, trigger: Any) -> None:
-    """Say anew what the form describes when a trigger fires."""
-    in_turn: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "evaluation-form"}
-    wiring.on(trigger, describe, panel.inputs(wiring), panel.described, **LAST_ONLY, **in_turn)
 
 
 def offer(workbench: Workbench, lang: Language, dataset: str | None, part: Any, columns: Any) -> list[Any]:

@@ -12,10 +12,10 @@ from core.i18n import Language
 from core.workbench import Workbench
 from webui import findings_views
 from webui.changes import Anew
-from webui.data_view import LAST_ONLY, DataView
+from webui.data_view import DataView
 from webui.incoming import whole_number
 from webui.preview_panel import CLICKS_JS, PreviewPanel, at_line
-from webui.wiring import RAW, Wiring
+from webui.wiring import LAST_ONLY, RAW, Wiring
 
 if TYPE_CHECKING:
     from core.data.findings import Finding

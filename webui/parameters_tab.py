@@ -15,7 +15,7 @@ from core.settings import SamplingSettings
 from webui import parameters_handlers as handlers
 from webui.fields import build_fields
 from webui.sampling_form import FIELDS, SIZE
-from webui.wiring import RAW, Wiring
+from webui.wiring import LAST_ONLY, RAW, Wiring
 
 # One entry: the model whose starting values were taken, the form, the typed prompt, the character.
 REMEMBER_JS = f"""(model, prompt, character, ...values) =>
@@ -106,7 +106,7 @@ def connect(wiring: Wiring) -> None:
     changes = [component.change for component in kept]
     gr.on(changes, None, kept, [saved], js=REMEMBER_JS, api_visibility="private")
     checks = [component.change for component in form]
-    wiring.on(checks, handlers.check, form, shared["sampling-problems"], trigger_mode="always_last", **RAW)
+    wiring.on(checks, handlers.check, form, shared["sampling-problems"], **LAST_ONLY)
     for tab in ("tab-parameters", "tab-chat"):
         wiring.on(shared[tab].select, handlers.follow_model, [model], [model, origin, *form], **RAW)
     wiring.on(wiring.language.change, handlers.lists, [*who, model], [origin, *who], **RAW)

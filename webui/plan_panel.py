@@ -53,10 +53,8 @@ def build(wiring: Wiring) -> PlanPanel:
     )
 
 
-def connect(wiring: Wiring, panel: PlanPanel, inputs: list[Any], settings: list[Any]) -> Any:
+def connect(wiring: Wiring, panel: PlanPanel, settings: list[Any]) -> Any:
     """Give the event after which suggested values are in the form."""
-    ticked = {**RAW, "concurrency_limit": None, "trigger_mode": "once"}
-    wiring.on(panel.timer.tick, show_forecast, inputs, panel.forecasted, **ticked)
     clicked = [panel.card.click, panel.forecast.click]
     elsewhere = [wiring.shared["tabs"], wiring.shared["model-panel"].precision]
     return wiring.on(clicked, use_suggestion, [], [*settings, *elsewhere], **RAW)

@@ -16,9 +16,9 @@ from core.markup import note
 from core.workbench import Workbench
 from webui import dataset_views, preview_views
 from webui.changes import Anew
-from webui.data_view import LAST_ONLY, DataView
+from webui.data_view import DataView
 from webui.incoming import whole_number
-from webui.wiring import RAW, Wiring
+from webui.wiring import LAST_ONLY, RAW, Wiring
 
 PREVIEW_ROWS = 3
 WAIT_S = 0.5  # for a check in progress; longer ones fill the preview themselves when they end

@@ -28,13 +28,12 @@ from webui.chat_columns import Speaker
 from webui.chat_desk import Desk
 from webui.chat_flow import Scene, checked_text
 from webui.chat_handlers import SCENE_SIZE
-from webui.data_view import LAST_ONLY
 from webui.incoming import whole_number
 from webui.part_choice import HELD_OUT, part_choices, part_fields
 from webui.preview_panel import CLICKS_JS
 from webui.prompt_set_views import PAGE_ROWS
 from webui.sampling_form import sampling_of
-from webui.wiring import RAW, Wiring
+from webui.wiring import LAST_ONLY, RAW, Wiring
 
 TICK_S = 1.5
 USUAL_ROWS = 20

@@ -21,14 +21,13 @@ from core.training.spec import RunSpec
 from core.training.trackers import available_trackers
 from core.workbench import Workbench
 from webui import method_panel, plan_panel, reuse_panel, start_panel, sweep_panel
-from webui.data_view import LAST_ONLY
 from webui.fields import component
 from webui.plan_panel import PlanPanel
 from webui.reuse_panel import ReusePanel
 from webui.run_form import GROUPS, MAIN, SETTINGS, default_settings, form_values, owner
 from webui.start_panel import StartPanel
 from webui.sweep_panel import SweepPanel
-from webui.wiring import RAW, Properties, Wiring
+from webui.wiring import LAST_ONLY, RAW, Joined, Properties, Wiring
 
 # What these say depends on more than the language: `method_panel` says it.
 DRAWN = {"method": ("choices",), "learning_rate": ("info", "placeholder"), "alpha": ("placeholder",)}
@@ -174,16 +173,14 @@ def connect(wiring: Wiring) -> list[Any]:
     settings = [panel.settings[name] for name in SETTINGS]
     chosen = [panel.settings["method"].input, panel.start_from.input]
     drawn = wiring.on(chosen, method_panel.draw_method, panel.method_chosen, panel.method_drawn, **LAST_ONLY)
-    suggested = plan_panel.connect(wiring, panel.plan, panel.inputs, settings)
+    planning = _connect_plan(wiring, panel)
+    suggested = plan_panel.connect(wiring, panel.plan, settings)
     for trigger in (panel.changed, drawn.then, suggested.then):
-        connect_plan(wiring, trigger)
-    _connect_start(wiring, panel.name.change)
+        planning.after(trigger)
     repeats = wiring.shared["repeats"]
     said, held = [panel.starting.said, panel.name, repeats], [repeats, *panel.inputs]
-    queued = wiring.on(panel.starting.queue.click, start_panel.queue_run, held, said, **RAW)
-    swept = sweep_panel.connect(wiring, panel.sweep, panel.inputs)
-    for event in (queued, swept):
-        _connect_start(wiring, event.then)
+    wiring.on(panel.starting.queue.click, start_panel.queue_run, held, said, **RAW)
+    sweep_panel.connect(wiring, panel.sweep, panel.inputs)
     reuse_panel.connect(wiring, panel.reuse)
     return [
         wiring.on(panel.reset.click, reset_settings, [], [panel.start_from, panel.prompts, *settings]),
@@ -192,25 +189,20 @@ def connect(wiring: Wiring) -> list[Any]:
     ]
 
 
-def connect_plan(wiring: Wiring, trigger: Any) -> None:
-    """Work out the plan when a trigger fires, then what Start says."""
-    panel: RunPanel = wiring.shared["run-panel"]
-    planned = wiring.on(trigger, plan_panel.show_plan, panel.inputs, panel.planned, **LAST_ONLY, **_in_turn("plan"))
-    _connect_start(wiring, planned.then)  # by then the name may be another
-    forecast = {**LAST_ONLY, **_in_turn("forecast")}
-    wiring.on(planned.then, plan_panel.show_forecast, panel.inputs, panel.plan.forecasted, **forecast)
-
-
-def _connect_start(wiring: Wiring, trigger: Any) -> None:
-    panel: RunPanel = wiring.shared["run-panel"]
+def _connect_plan(wiring: Wiring, panel: RunPanel) -> Joined:
+    """The plan, and after it what Start says and the forecast; `planning` is what other panels ask for a plan."""
+    planning = wiring.shared["planning"] = wiring.joined(
+        "plan-again", plan_panel.show_plan, panel.inputs, panel.planned
+    )
     known = [panel.name, panel.dataset, panel.plan.refused, *panel.method_chosen]
     shown = [*panel.starting.shown, panel.name_check]
-    wiring.on(trigger, start_panel.check_name, known, shown, **LAST_ONLY, **_in_turn("start-button"))
-
-
-def _in_turn(what: str) -> dict[str, Any]:
-    """One after the other, whatever asked: else an answer to an older form that took longer is the one that stays."""
-    return {"concurrency_limit": 1, "concurrency_id": what}
+    checking = wiring.joined("start-again", start_panel.check_name, known, shown)
+    for trigger in (panel.name.change, planning.done):  # by then the name may be another
+        checking.after(trigger)
+    forecasting = wiring.joined("forecast-again", plan_panel.show_forecast, panel.inputs, panel.plan.forecasted)
+    for trigger in (panel.plan.timer.tick, planning.done):
+        forecasting.after(trigger)
+    return planning
 
 
 def reset_settings(workbench: Workbench, lang: Language) -> list[Any]:

@@ -15,10 +15,9 @@ from core.i18n import Language, text
 from core.markup import note
 from core.workbench import Workbench
 from webui import dataset_views, statistics_views
-from webui.data_view import LAST_ONLY
 from webui.incoming import whole_number
 from webui.views import progress_bar
-from webui.wiring import RAW, Wiring
+from webui.wiring import LAST_ONLY, RAW, Wiring
 
 if TYPE_CHECKING:
     from core.data.statistics import TokenTable

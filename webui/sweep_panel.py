@@ -56,11 +56,11 @@ def _setting_words(key: str, lang: Language) -> dict[str, Any]:
     return {"label": text(key, lang), "choices": choices(lang)}
 
 
-def connect(wiring: Wiring, panel: SweepPanel, form: Sequence[Any]) -> Any:
-    """Give the event after which runs may have been queued. `form` is in the order of `run_form.FORM`."""
+def connect(wiring: Wiring, panel: SweepPanel, form: Sequence[Any]) -> None:
+    """`form` is in the order of `run_form.FORM`."""
     inputs = [*panel.fields, *form]
     wiring.on(panel.show.click, show_runs, inputs, [panel.runs], **RAW)
-    return wiring.on(panel.add.click, add_runs, inputs, [panel.runs], **RAW)
+    wiring.on(panel.add.click, add_runs, inputs, [panel.runs], **RAW)
 
 
 def choices(lang: Language) -> list[tuple[str, str]]:

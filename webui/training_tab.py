@@ -42,9 +42,9 @@ def connect(wiring: Wiring) -> None:
         wiring.on(trigger, show_tab, chosen, drawn, **RAW)
     for event in filled:
         shown = wiring.on(event.then, show_tab, chosen, drawn, **RAW)
-        run_panel.connect_plan(wiring, shown.then)
+        wiring.shared["planning"].after(shown.then)
     for trigger in ([wiring.shared["active-run"].change, data.checked.change], length_chosen):
-        run_panel.connect_plan(wiring, trigger)
+        wiring.shared["planning"].after(trigger)
 
 
 def show_tab(workbench: Workbench, lang: Language, name: str | None, seen: str | None, *method: Any) -> list[Any]:

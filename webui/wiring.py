@@ -23,7 +23,23 @@ ComponentT = TypeVar("ComponentT")
 RAW: dict[str, Any] = {"preprocess": False}
 # For what draws a run: one after the other, so that a page never mixes two runs.
 RUNS_IN_TURN: dict[str, Any] = {**RAW, "concurrency_id": "runs", "concurrency_limit": 1}
+# As `RAW`, for what is drawn anew at each change: while one call runs, of many changes only the last counts.
+LAST_ONLY: dict[str, Any] = {**RAW, "trigger_mode": "always_last"}
 Properties = Callable[[Language], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Joined:
+    """One call that many events ask for; `done` is the event after it."""
+
+    button: gr.Button
+    done: Any
+
+    def after(self, trigger: Any) -> None:
+        """Ask for the call when a trigger fires: one event, a list of them, or what follows on one (`event.then`)."""
+        asking = {"js": f"() => document.getElementById('{self.button.elem_id}').click()", "show_progress": "hidden"}
+        listen = partial(gr.on, trigger) if isinstance(trigger, list) else trigger
+        listen(None, api_visibility="private", **asking)
 
 
 @dataclass
@@ -70,6 +86,18 @@ class Wiring:
         options.setdefault("show_progress_on", [self.language])
         listen = partial(gr.on, triggers) if isinstance(triggers, list) else triggers
         return listen(guarded(handler, self.workbench), [self.language, *inputs], outputs, **options)
+
+    def joined(
+        self, elem_id: str, handler: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]
+    ) -> Joined:
+        """One call for all that draw the same, of which the last counts. Place it outside the tabs.
+
+        Two events of their own can overtake each other between a busy browser and a busy server, and then what the
+        older form was answered stays. Gradio does not join events with what follows on events, so all of them click a
+        button that nobody sees.
+        """
+        button = gr.Button(visible="hidden", elem_id=elem_id)
+        return Joined(button, self.on(button.click, handler, inputs, outputs, **LAST_ONLY).then)
 
     def switch_language(self, lang: Language) -> list[Any]:
         """The update of every registered component, in the order of `spoken`."""

@@ -200,6 +200,12 @@ def open_tab(page: Page, name: str) -> None:
     page.get_by_role("tab", name=name, exact=True).click()
 
 
+def choose(page: Page, elem_id: str, words: str) -> None:
+    """One of a list's choices."""
+    page.locator(f"#{elem_id} input").click()
+    page.locator(f"#{elem_id}").get_by_role("option", name=words, exact=True).click()
+
+
 def load_model(page: Page, name: str) -> None:
     """On the Model tab: choose a model, load it, and wait until the status line names it."""
     choice = page.locator("#model-name input")

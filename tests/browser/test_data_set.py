@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import SOON_MS, Server, Visitor, load_model, open_tab, upload_rows
+from tests.browser.conftest import SOON_MS, Server, Visitor, choose, load_model, open_tab, upload_rows
 from tests.conftest import STARTER
 
 pytestmark = pytest.mark.browser
@@ -27,11 +27,6 @@ def write_broken_table(file: Path) -> Path:
     lines += ["坏;行;多;了", lines[12]]
     file.write_bytes("\n".join(lines).encode("gb18030"))
     return file
-
-
-def choose(page: Page, elem_id: str, words: str) -> None:
-    page.locator(f"#{elem_id} input").click()
-    page.locator(f"#{elem_id}").get_by_role("option", name=words, exact=True).click()
 
 
 def test_a_broken_table_is_mapped_mended_and_trained_on(

@@ -90,6 +90,7 @@ def queue(page: Page, name: str, epochs: str) -> None:
     button = page.locator("#queue-run")
     expect(button).to_be_visible()
     button.click()
+    expect(page.locator("#run-said")).to_contain_text(name, timeout=SOON_MS)  # the form has the next name by now
     expect(run(page, name)).to_be_visible(timeout=SOON_MS)
 
 

@@ -33,8 +33,16 @@ from core.workbench import Workbench
 from core.workspace import Workspace
 from tests.core.adapters.building import save_random_adapter
 from tests.webui.test_run_history import write_run
-from webui import live_panel, notices, proposals_panel, run_panel, sampling_form
-from webui.evaluation_form_panel import withdraw
+from webui import (
+    evaluation_form_panel,
+    live_panel,
+    notices,
+    plan_panel,
+    proposals_panel,
+    run_panel,
+    sampling_form,
+    start_panel,
+)
 from webui.page import build_page
 from webui.preview_panel import CLICKS_JS
 
@@ -264,7 +272,9 @@ def test_every_function_of_the_page_is_private_and_guarded(scene: Scene) -> None
 def test_consent_to_a_judge_ends_with_whatever_changes_what_it_would_get(scene: Scene) -> None:
     guarded = [entry for entry in scene.page.fns.values() if entry.fn and _is_guarded(entry.fn)]
     handlers = [(entry, inspect.getclosurevars(entry.fn).nonlocals["handler"]) for entry in guarded]
-    targets = [target for entry, handler in handlers if handler is withdraw for target in entry.targets]
+    targets = [
+        target for entry, handler in handlers if handler is evaluation_form_panel.withdraw for target in entry.targets
+    ]
     changed = {scene.page.blocks[block].elem_id for block, event in targets if event == "input" and block is not None}
     what = ("dataset", "rows-of", "columns", "rows", "judging", "judge_url", "judge_model", "judge_key")
     assert changed == {f"evaluate-{name}" for name in what}
@@ -293,6 +303,25 @@ def test_buttons_of_a_run_and_under_the_form_reach_their_handlers(scene: Scene) 
 def test_a_form_that_a_person_makes_another_repeats_no_run(scene: Scene) -> None:
     assert targets_of(scene, live_panel.repeat_on_same_data) == {("dataset-name", "change")}
     assert targets_of(scene, live_panel.repeat_nothing) >= {("run-method", "input"), ("run-start-from", "input")}
+
+
+@pytest.mark.parametrize(
+    ("handler", "button"),
+    [
+        (plan_panel.show_plan, "plan-again"),
+        (plan_panel.show_forecast, "forecast-again"),
+        (start_panel.check_name, "start-again"),
+        (evaluation_form_panel.describe, "evaluate-again"),
+    ],
+    ids=["plan", "forecast", "start", "evaluation"],
+)
+def test_what_describes_a_form_is_one_event_of_which_the_last_counts(scene: Scene, handler: Any, button: str) -> None:
+    """Two could overtake each other on their way, and the page would go on describing an older form."""
+    (entry,) = (each.entry for each in scene.handlers() if each.function is handler)
+    assert entry.trigger_mode == "always_last"
+    assert targets_of(scene, handler) == {(button, "click")}
+    asking = [each for each in scene.page.fns.values() if each.fn is None and f"'{button}'" in str(each.js)]
+    assert len(asking) > 1, "several ask for it"
 
 
 @pytest.mark.parametrize("bad", BAD, ids=lambda value: repr(value)[:12])
