@@ -646,7 +646,9 @@ def test_the_examples_of_the_page_run_as_they_are(
     curl, python, training = (each["value"] for each in examples)
     assert "tiny" in summary
     monkeypatch.setenv(KEY_VARIABLE, KEY)
-    monkeypatch.setattr(scene.workbench, "sampling_defaults", lambda: SamplingSettings(max_new_tokens=8))
+    monkeypatch.setattr(
+        scene.workbench, "sampling_defaults", lambda: SamplingSettings(do_sample=False, max_new_tokens=8)
+    )
     exec(compile(python, "example", "exec"), {})
     assert capsys.readouterr().out
     compile(training, "example", "exec")
