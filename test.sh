@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Lint, types and tests, in the environment of start.sh.
 #   ./test.sh          all tests but `gpu` and `slow`
-#   ./test.sh --fast   lint, types and unit tests: no browser, no starter model
+#   ./test.sh --fast   lint, types and unit tests: no browser, no starter model, no long proofs
 #   ./test.sh --slow   all tests (`gpu` ones only where a GPU is)
 # Anything else goes to pytest: ./test.sh --fast -k rendering
 # All checks run; the exit status is that of the first one that failed.
@@ -34,8 +34,12 @@ main() {
   check lint "$python" -m ruff check .
   check types "$python" -m mypy
   # Two side by side, a thread each: on two cores that is faster than two threads, as browsers mostly wait.
-  check "unit tests" side_by_side --dist worksteal -m "$UNIT" "$@"
-  [ "$fast" = yes ] || check "starter and browser tests" side_by_side -m "not ($UNIT)${selection:+ and $selection}" "$@"
+  if [ "$fast" = yes ]; then
+    check "unit tests" side_by_side --dist worksteal -m "$UNIT and not proof" "$@"
+  else
+    check "unit tests and proofs" side_by_side --dist worksteal -m "$UNIT" "$@"
+    check "starter and browser tests" side_by_side -m "not ($UNIT)${selection:+ and $selection}" "$@"
+  fi
   say "Checks and tests took $SECONDS s."
   exit "$first_failure"
 }

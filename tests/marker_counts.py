@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import pytest
 
-MARKERS = ("starter", "browser", "slow", "gpu")
+MARKERS = ("proof", "starter", "browser", "slow", "gpu")
 OUTCOMES = ("failed", "skipped", "passed")  # the first that any phase of a test had is the test's
 LEFT_OUT = "left out"
 

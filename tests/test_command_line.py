@@ -24,6 +24,8 @@ from tests.browser.conftest import write_rows
 from tests.core.adapters.building import save_random_adapter
 from tests.core.evaluation.conftest import write_grades
 
+pytestmark = pytest.mark.proof
+
 Run = Callable[..., tuple[int, str, str]]
 
 

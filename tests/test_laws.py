@@ -25,6 +25,8 @@ from core.workbench import Workbench
 from core.workspace import Workspace
 from tests.core.adapters.building import save_random_adapter
 
+pytestmark = pytest.mark.proof
+
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = [
     {"instruction": f"What is {number} plus {number}?", "input": "", "output": f"It is {2 * number}."}

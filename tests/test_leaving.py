@@ -16,6 +16,8 @@ from core.training.spec import write_spec
 from core.workspace import Workspace
 from tests.core.training.conftest import spec_of
 
+pytestmark = pytest.mark.proof
+
 LEAVES_S = 10.0
 WAIT_S = 120.0
 MOMENT_S = 1.0  # longer than these processes wait without a word

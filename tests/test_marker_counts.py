@@ -16,6 +16,7 @@ def test_the_table_has_a_line_a_marker() -> None:
     assert [line.split() for line in table(outcomes, kinds)] == [
         ["passed", "failed", "skipped", "left", "out"],
         ["unit", "1", "0", "0", "0"],
+        ["proof", "0", "0", "0", "0"],
         ["starter", "1", "0", "0", "0"],
         ["browser", "1", "1", "0", "0"],
         ["slow", "0", "0", "1", "0"],

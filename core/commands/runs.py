@@ -35,7 +35,7 @@ def add_parsers(subparsers: Any) -> list[argparse.ArgumentParser]:
     export.add_argument("--to", type=Path, default=Path(), metavar="FOLDER", help="where to (default: here)")
     export.add_argument("--no-weights", action="store_true", help="leave the adapter out")
     export.set_defaults(run=_export)
-    delete = verbs.add_parser("delete", help="delete a run with its checkpoints; the adapter it made stays")
+    delete = verbs.add_parser("delete", help="delete a run with its checkpoints; the adapter or model it made stays")
     delete.add_argument("run_id", metavar="RUN_ID")
     delete.set_defaults(run=_delete)
     return [listing, show, compare, export, delete]

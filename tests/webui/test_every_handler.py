@@ -46,6 +46,8 @@ from webui import (
 from webui.page import build_page
 from webui.preview_panel import CLICKS_JS
 
+pytestmark = pytest.mark.proof
+
 BAD = [None, float("nan"), True, "", "../../x", "x" * 10_000, ["../x", 5], {"a": [1]}, "\ud800", 2**80]
 # The only function of the page that is not guarded: it switches the language, calls nothing of the workbench and takes
 # any value (`notices.language_of`).

@@ -21,6 +21,8 @@ from core.training.progress import Snapshot, Status
 from tests.core.training.conftest import Outcome, spec_of
 from tests.core.training.forks import SAVES_EACH_STEP, Settings, Victims, same, short
 
+pytestmark = pytest.mark.proof
+
 FULL = ("disk_full", ["A13_disk_full_run"])
 REFUSED = ("cannot_write", ["A14_cannot_write_run"])
 ERRORS = {errno.ENOSPC: FULL, errno.EIO: REFUSED, errno.EDQUOT: FULL, errno.EROFS: REFUSED}

@@ -11,6 +11,8 @@ import pytest
 
 from tests.core.training.forks import SAVES_EACH_STEP, Settings, Victims, moments, same, short
 
+pytestmark = pytest.mark.proof
+
 WITH_ALL: Settings = {
     "training": {"epochs": 4, "evaluations": 3, "seed": 5, "max_grad_norm": 0.5},
     "sample_prompts": ["Which color has number 3?"],
