@@ -89,6 +89,19 @@ class Job(Generic[ProgressT, ResultT]):
         self.progress = progress
 
 
+def asks(watch: Watch[ProgressT], progress: Callable[[], ProgressT]) -> Callable[[], bool]:
+    """Whether a job was cancelled, asked by telling it where it stands."""
+
+    def cancelled() -> bool:
+        try:
+            watch(progress())
+        except Cancelled:
+            return True
+        return False
+
+    return cancelled
+
+
 def let_go(error: BaseException | None) -> None:
     """Free what the work held: an error that is kept keeps every local of the frames it came through."""
     while error is not None:

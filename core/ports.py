@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+from typing import Any
 
 from core.errors import refusal
 
@@ -26,7 +28,16 @@ def check_port(host: str, port: int) -> None:
         except PermissionError as error:
             raise refusal("A16_port_not_allowed", port=port) from error
         except OSError as error:
-            raise refusal("A16_port_in_use", port=port, pid=_holder(port), free=port + 1) from error
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise refusal("A16_unknown_address", host=host) from error
+            raise refusal("A16_port_in_use", port=port, pid=_holder(port), free=_free_port(family, address)) from error
+
+
+def _free_port(family: socket.AddressFamily, address: Any) -> int:
+    """A port that nobody uses at this address just now."""
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.bind((address[0], 0, *address[2:]))
+        return int(probe.getsockname()[1])
 
 
 def _holder(port: int) -> str:

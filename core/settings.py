@@ -1,4 +1,4 @@
-"""Every parameter a person can set, declared once: type, default, range, usual range, unit, simple or advanced.
+"""Every parameter a person can set, declared once: type, default, range, usual range, unit.
 
 The page, the YAML specs, the command line, the checks and the documentation all derive from these models. A field that
 is `None` by default is automatic: `core.training.plan` resolves it and says why. Labels and help texts are in the
@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 from core.errors import Place, Problem, WorkbenchError, excerpt
@@ -46,18 +46,25 @@ SettingsT = TypeVar("SettingsT", bound="Settings")
 
 @dataclass(frozen=True)
 class Scale:
-    """What a form shows for a number beside its bounds: unit, usual range, step; and whether it is for experts."""
+    """What a form shows for a number beside its bounds: unit, usual range, step."""
 
     unit: str = ""
     usual: tuple[float, float] | None = None
     step: float | None = None
-    advanced: bool = False
 
 
 class Settings(BaseModel):
     """Base of all settings: frozen, no unknown keys, no NaN, no bool or text taken for a number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _list_becomes_tuple(cls, value: object, info: ValidationInfo) -> object:
+        """YAML and JSON have lists only."""
+        wanted = cls.model_fields[str(info.field_name)].annotation
+        is_tuple = any(get_origin(each) is tuple for each in (wanted, *get_args(wanted)))
+        return tuple(value) if is_tuple and isinstance(value, list) else value
 
     @classmethod
     def checked(cls, values: Mapping[str, Any]) -> Self:
@@ -90,19 +97,14 @@ class MethodSettings(Settings):
 
     method: Method = "lora"
     rank: Annotated[int, Field(ge=1, le=512), Scale(usual=(4, 64), step=1)] = 16
-    alpha: Annotated[float | None, Field(gt=0, le=4096), Scale(usual=(4, 128), advanced=True)] = None
-    dropout: Annotated[float, Field(ge=0, le=0.9), Scale(usual=(0, 0.1), step=0.01, advanced=True)] = 0.0
-    lora_bias: Annotated[bool, Scale(advanced=True)] = False
-    loraplus_ratio: Annotated[float, Field(ge=1, le=100), Scale(usual=(4, 32), advanced=True)] = 16.0
+    alpha: Annotated[float | None, Field(gt=0, le=4096), Scale(usual=(4, 128))] = None
+    dropout: Annotated[float, Field(ge=0, le=0.9), Scale(usual=(0, 0.1), step=0.01)] = 0.0
+    lora_bias: bool = False
+    loraplus_ratio: Annotated[float, Field(ge=1, le=100), Scale(usual=(4, 32))] = 16.0
     virtual_tokens: Annotated[int, Field(ge=1, le=512), Scale(unit="tokens", usual=(8, 64), step=1)] = 20
     trained_layers: Annotated[int, Field(ge=1, le=1000), Scale(usual=(1, 8), step=1)] = 2
-    target_modules: Annotated[tuple[str, ...], Scale(advanced=True)] = ("all-linear",)
-    layers: Annotated[tuple[int, ...], Field(max_length=1000), Scale(advanced=True)] = ()
-
-    @field_validator("target_modules", "layers", mode="before")
-    @classmethod
-    def _list_becomes_tuple(cls, value: object) -> object:
-        return tuple(value) if isinstance(value, list) else value
+    target_modules: tuple[str, ...] = ("all-linear",)
+    layers: Annotated[tuple[int, ...], Field(max_length=1000)] = ()
 
 
 class TrainingSettings(Settings):
@@ -112,44 +114,35 @@ class TrainingSettings(Settings):
     """
 
     epochs: Annotated[float | None, Field(gt=0, le=1000), Scale(usual=(1, 20))] = None
-    steps: Annotated[int | None, Field(ge=1, le=1_000_000), Scale(usual=(20, 2000), advanced=True)] = None
+    steps: Annotated[int | None, Field(ge=1, le=1_000_000), Scale(usual=(20, 2000))] = None
     learning_rate: Annotated[float | None, Field(gt=0, le=1), Scale(usual=(5e-5, 1e-3))] = None
     max_length: Annotated[int | None, Field(ge=8, le=1_048_576), Scale(unit="tokens", usual=(256, 4096))] = None
-    long_rows: Annotated[LongRows, Scale(advanced=True)] = "skip"
-    micro_batch_size: Annotated[int | None, Field(ge=1, le=4096), Scale(unit="rows", usual=(1, 16), advanced=True)] = (
-        None
-    )
-    gradient_accumulation_steps: Annotated[int | None, Field(ge=1, le=4096), Scale(usual=(1, 16), advanced=True)] = None
-    packing: Annotated[bool, Scale(advanced=True)] = False
-    group_by_length: Annotated[bool, Scale(advanced=True)] = True
-    optimizer: Annotated[Optimizer, Scale(advanced=True)] = "adamw"
-    adam_beta1: Annotated[float, Field(ge=0, le=0.9999), Scale(usual=(0.8, 0.95), step=0.01, advanced=True)] = 0.9
-    adam_beta2: Annotated[float, Field(ge=0, le=0.99999), Scale(usual=(0.95, 0.999), step=0.001, advanced=True)] = 0.999
-    scheduler: Annotated[Scheduler, Scale(advanced=True)] = "cosine"
-    warmup_share: Annotated[float, Field(ge=0, le=1), Scale(usual=(0, 0.1), step=0.01, advanced=True)] = 0.05
-    warmup_steps: Annotated[int | None, Field(ge=0, le=1_000_000), Scale(usual=(0, 100), advanced=True)] = None
-    weight_decay: Annotated[float, Field(ge=0, le=1), Scale(usual=(0, 0.1), step=0.01, advanced=True)] = 0.01
-    max_grad_norm: Annotated[float, Field(gt=0, le=1e6), Scale(usual=(0.5, 2), advanced=True)] = 1.0
-    neftune_alpha: Annotated[float, Field(ge=0, le=100), Scale(usual=(0, 15), advanced=True)] = 0.0
-    label_smoothing: Annotated[float, Field(ge=0, le=0.9), Scale(usual=(0, 0.1), step=0.01, advanced=True)] = 0.0
-    validation_share: Annotated[float | None, Field(ge=0, le=0.5), Scale(usual=(0.05, 0.2), advanced=True)] = None
-    validation_rows: Annotated[int, Field(ge=0, le=1_000_000), Scale(unit="rows", usual=(0, 500), advanced=True)] = 0
-    evaluations: Annotated[int | None, Field(ge=0, le=1000), Scale(unit="per run", usual=(5, 20), advanced=True)] = None
-    best_by: Annotated[Metric, Scale(advanced=True)] = "loss"
-    early_stopping: Annotated[int, Field(ge=0, le=1000), Scale(unit="evaluations", usual=(2, 5), advanced=True)] = 0
-    loss_target: Annotated[float | None, Field(gt=0, le=100), Scale(usual=(0.1, 2), advanced=True)] = None
-    checkpoint_every_s: Annotated[
-        float | None, Field(ge=1, le=86_400), Scale(unit="s", usual=(30, 600), advanced=True)
-    ] = None
-    activation_checkpointing: Annotated[bool | None, Scale(advanced=True)] = None
-    trackers: Annotated[tuple[str, ...], Scale(advanced=True)] = ()
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1), Scale(advanced=True)] = 42
-    threads: Annotated[int | None, Field(ge=1, le=256), Scale(advanced=True)] = None
-
-    @field_validator("trackers", mode="before")
-    @classmethod
-    def _list_becomes_tuple(cls, value: object) -> object:
-        return tuple(value) if isinstance(value, list) else value
+    long_rows: LongRows = "skip"
+    micro_batch_size: Annotated[int | None, Field(ge=1, le=4096), Scale(unit="rows", usual=(1, 16))] = None
+    gradient_accumulation_steps: Annotated[int | None, Field(ge=1, le=4096), Scale(usual=(1, 16))] = None
+    packing: bool = False
+    group_by_length: bool = True
+    optimizer: Optimizer = "adamw"
+    adam_beta1: Annotated[float, Field(ge=0, le=0.9999), Scale(usual=(0.8, 0.95), step=0.01)] = 0.9
+    adam_beta2: Annotated[float, Field(ge=0, le=0.99999), Scale(usual=(0.95, 0.999), step=0.001)] = 0.999
+    scheduler: Scheduler = "cosine"
+    warmup_share: Annotated[float, Field(ge=0, le=1), Scale(usual=(0, 0.1), step=0.01)] = 0.05
+    warmup_steps: Annotated[int | None, Field(ge=0, le=1_000_000), Scale(usual=(0, 100))] = None
+    weight_decay: Annotated[float, Field(ge=0, le=1), Scale(usual=(0, 0.1), step=0.01)] = 0.01
+    max_grad_norm: Annotated[float, Field(gt=0, le=1e6), Scale(usual=(0.5, 2))] = 1.0
+    neftune_alpha: Annotated[float, Field(ge=0, le=100), Scale(usual=(0, 15))] = 0.0
+    label_smoothing: Annotated[float, Field(ge=0, le=0.9), Scale(usual=(0, 0.1), step=0.01)] = 0.0
+    validation_share: Annotated[float | None, Field(ge=0, le=0.5), Scale(usual=(0.05, 0.2))] = None
+    validation_rows: Annotated[int, Field(ge=0, le=1_000_000), Scale(unit="rows", usual=(0, 500))] = 0
+    evaluations: Annotated[int | None, Field(ge=0, le=1000), Scale(unit="per run", usual=(5, 20))] = None
+    best_by: Metric = "loss"
+    early_stopping: Annotated[int, Field(ge=0, le=1000), Scale(unit="evaluations", usual=(2, 5))] = 0
+    loss_target: Annotated[float | None, Field(gt=0, le=100), Scale(usual=(0.1, 2))] = None
+    checkpoint_every_s: Annotated[float | None, Field(ge=1, le=86_400), Scale(unit="s", usual=(30, 600))] = None
+    activation_checkpointing: bool | None = None
+    trackers: tuple[str, ...] = ()
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42
+    threads: Annotated[int | None, Field(ge=1, le=256)] = None
 
 
 class SamplingSettings(Settings):
@@ -166,11 +159,6 @@ class SamplingSettings(Settings):
     max_new_tokens: Annotated[int, Field(ge=1, le=32_768), Scale(unit="tokens", usual=(64, 2048), step=1)] = 512
     seed: Annotated[int | None, Field(ge=0, le=2**32 - 1)] = None
     stop: tuple[str, ...] = ()
-
-    @field_validator("stop", mode="before")
-    @classmethod
-    def _list_becomes_tuple(cls, value: object) -> object:
-        return tuple(value) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
@@ -238,14 +226,18 @@ def _problem(model: type[Settings], details: Any) -> Problem:
     if name == "layers":
         return Problem("H01_not_layer_numbers", place, {"field": path, "seen": seen})
     if spec.minimum is None or spec.maximum is None:
-        return Problem("H01_wrong_type", place, {"field": path, "seen": seen, "default": spec.default})
-    allowed = f"{spec.minimum:g} {'<' if spec.above_minimum else '≤'} {name} ≤ {spec.maximum:g}"
-    usual = spec.scale.usual or (spec.minimum, spec.maximum)
-    return Problem(
-        "H01_out_of_range",
-        place,
-        {"field": path, "seen": seen, "allowed": allowed, "usual": f"{usual[0]:g} – {usual[1]:g}"},
-    )
+        code = "H01_not_text" if details["type"] == "string_type" else "H01_wrong_type"
+        values = {"field": path, "seen": seen, "default": spec.default, "text": excerpt(str(details.get("input")))}
+        return Problem(code, place, values)
+    low, high, *usual = map(_bound, (spec.minimum, spec.maximum, *(spec.scale.usual or (spec.minimum, spec.maximum))))
+    allowed = f"{low} {'<' if spec.above_minimum else '≤'} {name} ≤ {high}"
+    code = "H01_not_whole" if details["type"].startswith("int_") else "H01_out_of_range"
+    return Problem(code, place, {"field": path, "seen": seen, "allowed": allowed, "usual": " – ".join(usual)})
+
+
+def _bound(number: float) -> str:
+    """A limit, with all its digits."""
+    return f"{number:g}" if number < 100_000 else f"{number:,.0f}"
 
 
 def _owner(model: type[Settings], location: tuple[object, ...]) -> tuple[type[Settings], str]:

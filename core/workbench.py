@@ -158,7 +158,7 @@ class Workbench(AbstractContextManager["Workbench"]):
             self.serving.forget()
 
     def load_at_start(self, name: str | None, report: Report | None = None) -> None:
-        """Load the named model, else the one that was loaded last; a remembered one that is gone is passed over.
+        """Load the named model, else the one that was loaded last; where that fails, or it is gone, none is loaded.
 
         Raises:
             WorkbenchError: where the named model cannot be loaded.
@@ -170,7 +170,7 @@ class Workbench(AbstractContextManager["Workbench"]):
         if remembered and any(info.name == remembered[0] and info.loadable for info in self.models()):
             try:
                 self.load_model(*remembered, report)
-            except WorkbenchError:
+            except Exception:
                 log.exception("the remembered model cannot be loaded")  # the page starts all the same
 
     def module_names(self) -> list[str]:
@@ -215,9 +215,8 @@ class Workbench(AbstractContextManager["Workbench"]):
         from core.models.hub import checked_repo_id, checked_source, download
 
         hub, checked = checked_source(source), checked_repo_id(repo_id)
-        self.downloads.start(
-            checked, lambda report, cancelled: download(hub, checked, self.workspace, report, cancelled)
-        )
+        work = lambda report, cancelled: download(hub, checked, self.workspace, report, cancelled)  # noqa: E731
+        self.downloads.start(checked, work, keeps=True)
 
     def start_gguf(self, name: str) -> None:
         """Convert a listed GGUF file to a model folder in the background."""
@@ -329,7 +328,7 @@ class Workbench(AbstractContextManager["Workbench"]):
             return store.find_adapter(self.workspace, name)
 
     def remove_adapter(self, name: str) -> None:
-        """Take an adapter off the base model; its files stay. An answer in progress is finished first."""
+        """Take an adapter off the base model at once; its files stay. Answers in progress end with it."""
         with self._exclusive:
             self.serving.remove(name)
 
@@ -387,10 +386,11 @@ class Workbench(AbstractContextManager["Workbench"]):
         Raises:
             WorkbenchError: A03 where there is no such data set, A04 while a run uses it or waits for its turn with it.
         """
-        run = self.runs.user_of_dataset(name)
-        if run:
-            raise refusal("A04_dataset_in_use", name=name, run=run)
-        self.data.delete(name)
+        with self._exclusive:
+            run = self.runs.user_of_dataset(name)
+            if run:
+                raise refusal("A04_dataset_in_use", name=name, run=run)
+            self.data.delete(name)
 
     # ---- training ----
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import glob
+import hashlib
 import json
 import os
 import re
 import shutil
+import tempfile
 import threading
 import unicodedata
 from collections.abc import Collection, Iterator
@@ -86,6 +88,20 @@ class Workspace:
                 raise refusal("A14_cannot_write", Place(file=str(folder)), reason=error.strerror or "") from error
 
     @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder for what is needed for a while, which its writer alone asks for.
+
+        What a process that was killed leaves of it is gone when the next writer begins.
+        """
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
+            yield Path(folder)
+
+    @property
+    def _scratch(self) -> Path:
+        return self.state / "scratch"
+
+    @contextmanager
     def writer(self) -> Iterator[None]:
         """Hold the data directory as its one writer.
 
@@ -102,6 +118,7 @@ class Workspace:
             raise refusal("A17_data_directory_in_use", Place(file=str(self.root)), pid=pid) from error
         try:
             write_json(owner, {"pid": os.getpid()})
+            shutil.rmtree(self._scratch, ignore_errors=True)
             yield
         finally:
             lock.release()
@@ -186,6 +203,11 @@ def write_bytes(path: Path, content: bytes) -> None:
     finally:
         staging.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

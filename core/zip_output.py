@@ -35,7 +35,7 @@ def new_zip(target_folder: Path, name: str) -> Iterator[zipfile.ZipFile]:
             yield archive
     except OSError as error:
         shutil.rmtree(own, ignore_errors=True)
-        raise refusal("A14_cannot_write", Place(file=name), reason=error.strerror or "") from error
+        raise refusal("A14_cannot_write_file", Place(file=name), reason=error.strerror or "") from error
     except BaseException:
         shutil.rmtree(own, ignore_errors=True)
         raise
@@ -50,7 +50,7 @@ def new_folder_in(target_folder: Path) -> Path:
     try:
         return Path(tempfile.mkdtemp(dir=target_folder))
     except OSError as error:
-        raise refusal("A14_cannot_write", Place(file=str(target_folder)), reason=error.strerror or "") from error
+        raise refusal("A14_cannot_write_file", Place(file=str(target_folder)), reason=error.strerror or "") from error
 
 
 def entry(archive: zipfile.ZipFile, name: str) -> IO[bytes]:

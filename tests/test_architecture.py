@@ -30,10 +30,10 @@ RANKS = {
     "training": 3,
     "exports": 3,
     "chat": 3,
-    "evaluation": 3,
-    "workbench": 4,
-    "commands": 5,
-    "api": 5,
+    "evaluation": 4,
+    "workbench": 5,
+    "commands": 6,
+    "api": 6,
 }
 
 

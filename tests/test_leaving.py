@@ -18,9 +18,9 @@ from tests.core.training.conftest import spec_of
 
 pytestmark = pytest.mark.proof
 
-LEAVES_S = 10.0
+LEAVES_S = 60.0  # it takes one, on a quiet machine
 WAIT_S = 120.0
-MOMENT_S = 1.0  # longer than these processes wait without a word
+MOMENT_S = 1.0  # in which what was said once could be said again
 LONG: dict[str, Any] = {"training": {"epochs": 1000, "evaluations": 0, "validation_share": 0.0}, "dataset": "8.jsonl"}
 
 

@@ -68,18 +68,8 @@ def step_value(run_id: str, step: int) -> str:
 
 def value_of_column(workbench: Workbench, column: str) -> str:
     """The selector's value of a conversation's column: of `name @ step` the newest run that has this step."""
-    name, found, step = column.rpartition(AT_STEP)
-    runs = (run.run_id for run in workbench.runs.list() if run.name == name) if found else ()
-    having = (run_id for run_id in runs if step.isdecimal() and has_step(workbench, run_id, int(step)))
-    return next((step_value(run_id, int(step)) for run_id in having), column)
-
-
-def has_step(workbench: Workbench, run_id: str, step: int) -> bool:
-    """Whether the adapter of a step is on disk."""
-    try:
-        return step in workbench.runs.saved_steps(run_id)
-    except WorkbenchError:  # the run was deleted
-        return False
+    saved = workbench.runs.find_step(column)
+    return step_value(*saved) if saved else column
 
 
 def offered_run(workbench: Workbench) -> tuple[str, str, int] | None:
@@ -103,7 +93,7 @@ def present_columns(workbench: Workbench, columns: Sequence[str]) -> tuple[str, 
     for value in columns:
         step = step_of(value)
         if step:
-            present += [value] if has_step(workbench, *step) else []
+            present += [value] if workbench.runs.has_step(*step) else []
             continue
         name = _adapter_of(workbench, value)
         if run and name == run[1]:

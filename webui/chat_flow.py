@@ -181,7 +181,7 @@ def answers(
     speakers: dict[Speaker, SystemPrompt],
     ask: Ask,
 ) -> Iterator[tuple[Conversation, int]]:
-    """The conversation with the last turn's answers as they grow, and how many groups are asked before this one.
+    """The conversation with the last turn's answers as they grow, and its place in the queue.
 
     Closing the iterator cancels and keeps what is there.
 

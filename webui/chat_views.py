@@ -44,7 +44,7 @@ def pane_view(
 ) -> PaneView:
     """A pane in which one column's side of a conversation is read, under its `head_html`.
 
-    `answering` while its last answer still grows, which it does once `place` groups before it have been asked.
+    `answering` while its last answer still grows, for which it waits at `place` in the queue.
     """
     last = conversation.turns[-1].columns.get(column) if conversation.turns else None
     return PaneView(

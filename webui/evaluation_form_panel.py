@@ -259,17 +259,10 @@ def missing(workbench: Workbench, form: dict[str, Any]) -> str | None:
     lacks = {
         "model": workbench.model_status() is None,
         "data": not known,
-        "checking": known and is_checking(workbench, dataset),
+        "checking": known and workbench.data.is_checking(dataset),
         "measure": not form["measured"],
         "judge": judging and not (form["judge_url"] and form["judge_model"]),
         "consent": judging and form["consent"] is not True,
         "running": workbench.evaluations.active() is not None,
     }
     return next((key for key, holds in lacks.items() if holds), None)
-
-
-def is_checking(workbench: Workbench, dataset: str) -> bool:
-    try:
-        return workbench.data.check(dataset, again=False).running
-    except WorkbenchError:  # whoever reads the data says why
-        return False

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
 from core.evaluation import report_figures
 from core.evaluation.report_file import report_html
@@ -24,6 +23,7 @@ from core.evaluation.row_files import rows_csv, rows_jsonl
 from core.i18n import Language
 from core.workbench import Workbench
 from webui.incoming import whole_number
+from webui.outgoing import outbox
 from webui.wiring import RAW, Wiring
 
 # Gives the browser the file that was just made: what a button offers is known only after it was clicked.
@@ -128,8 +128,6 @@ def show_field(workbench: Workbench, lang: Language, opened: str, field: float |
 def make_file(workbench: Workbench, lang: Language, opened: str, kind: str) -> Any:
     """Write the report, or its rows, where the browser can fetch it."""
     result = workbench.evaluations.result(opened)
-    folder = Path(get_upload_folder())  # the one place from which files may go to a browser
-    folder.mkdir(parents=True, exist_ok=True)
-    file = Path(tempfile.mkdtemp(dir=folder)) / f"evaluation-{result.id}.{kind}"
+    file = Path(tempfile.mkdtemp(dir=outbox())) / f"evaluation-{result.id}.{kind}"
     file.write_text(FILES[kind](result, lang), encoding="utf-8", newline="")
     return gr.update(value=str(file))

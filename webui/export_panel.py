@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, get_args
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
 from core.adapters.store import AdapterInfo
 from core.exports.plan import Dtype, ExportWish, GgufType, Result
@@ -22,6 +20,7 @@ from core.workbench import Workbench
 from webui import export_views
 from webui.background import awaited
 from webui.changes import HIDDEN
+from webui.outgoing import outbox
 from webui.views import size
 from webui.wiring import RAW, Wiring
 
@@ -168,13 +167,6 @@ def show_export(workbench: Workbench, lang: Language) -> list[Any]:
         gr.Timer(active=running),
         running,
     ]
-
-
-def outbox() -> Path:
-    """The one place from which files may go to a browser."""
-    folder = Path(get_upload_folder())
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def wish_of(workbench: Workbench, adapter: str | None, wished: tuple[object, ...]) -> ExportWish:

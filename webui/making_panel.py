@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
 from core.data.options import DataOptions
 from core.i18n import Language, text
@@ -23,6 +21,7 @@ from webui.changes import Anew
 from webui.data_recipe import LEARNING, MAKING, MAX_MIXED
 from webui.data_view import DataView, Properties
 from webui.fields import build_fields
+from webui.outgoing import outbox
 from webui.views import size
 from webui.wiring import RAW, Wiring
 
@@ -116,9 +115,7 @@ def export(workbench: Workbench, lang: Language, name: str | None) -> Iterator[l
     """Write the set as it stands into a file and offer it."""
     if not name:
         return
-    folder = Path(get_upload_folder())  # the one place from which files may go to a browser
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in awaited(partial(workbench.data.export, name, folder), "export"):
+    for file in awaited(partial(workbench.data.export, name, outbox()), "export"):
         if file is None:
             busy = note(text("data_tab.making.exporting", lang))
             yield [gr.update(interactive=False), gr.update(visible=False), busy]

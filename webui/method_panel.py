@@ -28,10 +28,10 @@ TARGET_GROUPS = ("all-linear", "attention", "mlp")
 
 def draw_method(workbench: Workbench, lang: Language, method: str | None, start_from: str | None) -> list[Any]:
     """The adapters to go on from, the list of methods and of modules, the usual learning rate, what is not used."""
-    adapters = _adapters(workbench)
-    chosen = start_from if start_from in adapters else ""
-    facts = METHODS[_made_with(workbench, chosen).method] if chosen else known(method)
-    begin = [(text("run_form.start_from.none", lang), ""), *((name, name) for name in adapters)]
+    adapters, chosen = _adapters(workbench), start_from if isinstance(start_from, str) else ""
+    facts = METHODS[_made_with(workbench, chosen).method] if chosen in adapters else known(method)
+    offered = dict.fromkeys([*adapters, *([chosen] if chosen else [])])  # one that is gone stays: the plan refuses it
+    begin = [(text("run_form.start_from.none", lang), ""), *((name, name) for name in offered)]
     groups = [(text(f"run_form.targets.{group}", lang), group) for group in TARGET_GROUPS]
     modules = [*groups, *((module, module) for module in workbench.module_names())]
     rate = text("run_form.automatic", lang, value=short_number(facts.learning_rate))

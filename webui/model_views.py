@@ -198,7 +198,8 @@ def download_progress(status: DownloadStatus | None, lang: Language) -> str:
         return heading(status.title) + progress_bar(share, _download_words(status, lang))
     if status.state == "failed":
         return heading(status.title) + problem_list([status.problem] if status.problem else [], lang)
-    words = text(f"model_tab.get.{status.state}", lang, name=status.model or status.title)
+    state = "cancelled_kept" if status.state == "cancelled" and status.keeps else status.state
+    words = text(f"model_tab.get.{state}", lang, name=status.model or status.title)
     return note(words, "good" if status.state == "finished" else "quiet")
 
 

@@ -124,16 +124,9 @@ def missing(workbench: Workbench, name: str | None, dataset: str | None) -> str 
         return "model"
     if not dataset:
         return "data"
-    if _is_checking(workbench, dataset):
+    if workbench.data.is_checking(dataset):
         return "checking"
     return "name" if not (name or "").strip() else None
-
-
-def _is_checking(workbench: Workbench, dataset: str) -> bool:
-    try:
-        return workbench.data.check(dataset, again=False).running
-    except WorkbenchError:  # the plan says why
-        return False
 
 
 def use_suggestion(workbench: Workbench, lang: Language, event: gr.EventData) -> list[Any]:

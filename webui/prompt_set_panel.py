@@ -14,8 +14,8 @@ from typing import Any, Literal
 import gradio as gr
 
 from core.chat.conversations import BASE
-from core.chat.prompt_sets import MAX_PROMPTS, PromptSet, dataset_prompts, own_prompts, set_csv, set_jsonl
-from core.errors import refusal
+from core.chat.prompt_sets import MAX_PROMPTS, Prompt, PromptSet, own_prompts, set_csv, set_jsonl
+from core.errors import Place, refusal
 from core.evaluation.spec import EvaluationSpec
 from core.i18n import Language, text
 from core.settings import SamplingSettings
@@ -185,16 +185,18 @@ def _of_rows(workbench: Workbench, scene: Scene, sampling: SamplingSettings, *ch
     """Rows of a data set, which bring their system prompts.
 
     Raises:
-        WorkbenchError: as `EvaluationDesk.rows`, `dataset_prompts` and `speaker_of`.
+        WorkbenchError: as `EvaluationDesk.rows` and `speaker_of`; H11 where none of the rows asks anything.
     """
     dataset, rows_of, most = chosen
     name, wanted = checked_text(dataset, "dataset"), min(whole_number(most, 1, USUAL_ROWS), MAX_PROMPTS)
     values = {"name": name, "base": "", "columns": ("",), "dataset": name, "rows": wanted}
     rows = workbench.evaluations.rows(EvaluationSpec.checked({**values, **part_fields(rows_of or HELD_OUT)}))
-    prompts = dataset_prompts(name, rows)
+    asked = [row for row in rows if row.prompt]
+    if not asked:
+        raise refusal("H11_no_prompts", Place(file=name))
+    prompts = tuple(Prompt(row.prompt, row.reference) for row in asked)
     speakers = _speakers(workbench, scene)
     names, adapters = tuple(each.column for each in speakers), tuple(each.adapter for each in speakers)
-    asked = [row for row in rows if row.prompt]
     seen = workbench.evaluations.rows_seen(name, asked, [each for each in adapters if each])
     seen_by = {each.column: seen[each.adapter] for each in speakers if each.adapter in seen}
     return PromptSet(prompts, names, adapters, sampling, seen=seen_by)

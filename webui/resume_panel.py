@@ -72,7 +72,7 @@ def resume(workbench: Workbench, lang: Language, run_id: str | None) -> list[Any
     run_id = checked_type(run_id, "run") or ""
     found = workbench.runs.resumption(run_id)
     if not found.differences:
-        workbench.runs.resume(run_id)
+        workbench.runs.resume(run_id, verified=found)
         return close(workbench, lang)
     possible = all(problem.severity == "warning" for problem in found.differences)
     key = "question" if possible else "impossible"

@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
 from core.adapters.method_facts import METHODS
 from core.i18n import Language, text
@@ -22,6 +20,7 @@ from core.workbench import Workbench
 from webui import resume_panel
 from webui.background import awaited
 from webui.changes import HIDDEN
+from webui.outgoing import outbox
 from webui.resume_panel import ResumePanel
 from webui.views import size
 from webui.wiring import RAW, Wiring
@@ -180,9 +179,7 @@ def delete_run(workbench: Workbench, lang: Language, run_id: str | None) -> None
 
 def export(workbench: Workbench, lang: Language, run_id: str | None) -> Iterator[list[Any]]:
     """Write a run into one file and offer it."""
-    folder = Path(get_upload_folder())  # the one place from which files may go to a browser
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in awaited(partial(workbench.runs.export, run_id or "", folder), "export-run"):
+    for file in awaited(partial(workbench.runs.export, run_id or "", outbox()), "export-run"):
         if file is None:
             yield [gr.update(interactive=False), HIDDEN]
         else:

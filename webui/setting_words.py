@@ -25,6 +25,8 @@ def value_text(name: str, value: Any, lang: Language) -> str:
         own = (f"settings.{model}.{name}.empty" for model in MODELS)
         empty = next((key for key in own if has_text(key)), "run_form.none")
         return ", ".join(map(str, value)) or text(empty, lang)
+    if name == "seed":
+        return str(value)
     if isinstance(value, int | float):
         return short_number(value)
     keys = (f"methods.{value}.name", *(f"settings.{model}.{name}.choices.{value}" for model in MODELS))
@@ -37,6 +39,6 @@ def short_number(value: float) -> str:
     if value == int(value):
         return f"{value:,.0f}"
     if abs(value) >= 0.001:
-        return f"{value:g}"
-    mantissa, exponent = f"{value:e}".split("e")
-    return f"{float(mantissa):g}e{int(exponent)}"
+        return f"{value:.12g}"
+    mantissa, exponent = f"{value:.11e}".split("e")
+    return f"{float(mantissa):.12g}e{int(exponent)}"

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import gradio as gr
 
+from core.errors import WorkbenchError
 from core.i18n import Language, text
 from core.training.spec import RunSpec
 from core.training.sweep import MAX_SWEPT_SETTINGS, parse_values, sweepable, swept
 from core.workbench import Workbench
 from webui import sweep_views
 from webui.incoming import checked_type
-from webui.plan_panel import described
-from webui.run_form import SETTINGS
+from webui.plan_panel import described, missing
+from webui.run_form import FORM, SETTINGS
 from webui.setting_words import label
 from webui.start_panel import STARTED_BY
 from webui.wiring import RAW, Wiring
@@ -71,15 +72,37 @@ def choices(lang: Language) -> list[tuple[str, str]]:
 
 
 def show_runs(workbench: Workbench, lang: Language, *values: Any) -> str:
-    """The runs that the values make, before they are queued."""
-    return sweep_views.sweep_table(*_swept(workbench, values), lang)
+    """The runs that the values make, before they are queued; or why Add would refuse them."""
+
+    def shown(specs: list[RunSpec], paths: list[str]) -> str:
+        workbench.runs.admitted(specs)
+        return sweep_views.sweep_table(specs, paths, lang)
+
+    return _said(workbench, lang, values, shown)
 
 
 def add_runs(workbench: Workbench, lang: Language, *values: Any) -> str:
     """Add a run for every combination to the queue; either all of them or none."""
-    specs, _ = _swept(workbench, values)
-    workbench.runs.enqueue(specs, started_by=STARTED_BY)
-    return sweep_views.sweep_added(specs, lang)
+
+    def added(specs: list[RunSpec], _: list[str]) -> str:
+        workbench.runs.enqueue(specs, started_by=STARTED_BY)
+        return sweep_views.sweep_added(specs, lang)
+
+    return _said(workbench, lang, values, added)
+
+
+def _said(
+    workbench: Workbench, lang: Language, values: Sequence[Any], of_runs: Callable[[list[RunSpec], list[str]], str]
+) -> str:
+    """What is said of the runs, or in its place why there are none: what was shown before counts no more."""
+    try:
+        form = dict(zip(FORM, values[FIELDS:], strict=True))
+        name, dataset = (checked_type(form[field], field) for field in ("name", "dataset"))
+        if lacking := missing(workbench, name, dataset):
+            return sweep_views.sweep_missing(lacking, lang)
+        return of_runs(*_swept(workbench, values))
+    except WorkbenchError as error:
+        return sweep_views.sweep_refused(error, lang)
 
 
 def _swept(workbench: Workbench, values: Sequence[Any]) -> tuple[list[RunSpec], list[str]]:

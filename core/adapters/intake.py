@@ -8,7 +8,6 @@ member's name becomes a path, and nothing but safetensors and JSON is written. A
 from __future__ import annotations
 
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -102,8 +101,8 @@ def _arriving(workspace: Workspace, name: str, sizes: dict[str, int], promised: 
         raise WorkbenchError([problem])
     check_disk(workspace.adapters, 2 * sum(sizes.values()))
     try:
-        with tempfile.TemporaryDirectory(prefix="import-", dir=workspace.state) as place:
-            folder = Path(place) / name
+        with workspace.scratch() as place:
+            folder = place / name
             folder.mkdir()
             yield folder
             files = read_adapter(folder)

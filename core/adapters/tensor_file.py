@@ -6,7 +6,6 @@ pickle beside it is named, never read. Whether they fit the configuration and a 
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from core.adapters.layouts import Layout, Parts
 from core.errors import Place, Problem, excerpt
 from core.models.weight_files import PICKLE_SUFFIXES, TensorHeader, read_header
+from core.workspace import file_sha256
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 MAX_FILE_BYTES = 4 * 1024**3
@@ -55,8 +55,7 @@ def grouped(tensors: Sequence[TensorHeader], layout: Layout) -> tuple[Parts, lis
 
 def weights_sha256(folder: Path) -> str:
     """The hash of an adapter's tensor file."""
-    with (folder / WEIGHTS_FILE).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(folder / WEIGHTS_FILE)
 
 
 def named(names: Sequence[str]) -> dict[str, object]:

@@ -7,9 +7,7 @@ Owns the way of an upload onto the disk and the shape of a file; which files are
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from starlette.datastructures import UploadFile
@@ -127,8 +125,8 @@ def _added(workbench: Workbench, upload: UploadFile) -> DatasetInfo:
     """Put an upload into the registry, by way of a file of its own: the parser's has no name."""
     state = workbench.workspace.state
     try:
-        with tempfile.TemporaryDirectory(dir=state) as folder:
-            file = Path(folder) / "upload"
+        with workbench.workspace.scratch() as folder:
+            file = folder / "upload"
             with file.open("wb") as copy:
                 shutil.copyfileobj(upload.file, copy)
             return workbench.data.add(file, upload.filename or "")

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from core.api.wire import changed_at, json_response, off_loop, read_query, unix_time
 from core.errors import Place, excerpt, refusal
-from core.workbench import AT_STEP, ModelStatus, Workbench
+from core.workbench import ModelStatus, Workbench
 
 SEPARATOR = ":"
 OWNER = "lora-workbench"
@@ -46,7 +46,7 @@ def answering(workbench: Workbench, model: str) -> Answering:
     if name in _adapter_names(workbench):
         workbench.apply_adapter(name)
         return Answering(status, name)
-    saved = _saved_step(workbench, name)
+    saved = workbench.runs.find_step(name)
     if saved:
         return Answering(status, workbench.apply_checkpoint(*saved))
     other = model.partition(SEPARATOR)[0]
@@ -113,16 +113,6 @@ def _delete(workbench: Workbench, model: str) -> None:
 
 def _adapter_names(workbench: Workbench) -> list[str]:
     return [info.name for info in workbench.adapters()]
-
-
-def _saved_step(workbench: Workbench, name: str) -> tuple[str, int] | None:
-    """The run and step that a name like `lumi @ 40` means; None where it means none."""
-    run_name, at, step = name.rpartition(AT_STEP)
-    if not at or not step.isascii() or not step.isdecimal():
-        return None
-    number = int(step[:9])
-    runs = (run.run_id for run in workbench.runs.list() if run.name == run_name)
-    return next(((run_id, number) for run_id in runs if number in workbench.runs.saved_steps(run_id)), None)
 
 
 def _entry(name: str, created: int, parent: str | None) -> dict[str, Any]:

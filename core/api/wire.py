@@ -23,6 +23,7 @@ from core.errors import Place, excerpt, refusal
 MAX_JSON_BYTES = 2 * 2**20
 MAX_DRAINED_BYTES = 64 * 2**20  # of a body that is too large, so that its sender gets to read the refusal
 MAX_DEPTH = 64
+MOST_DIGITS = 10  # of a number in an address: Python refuses to read one of thousands
 THREADS = "workbench.threads"  # in a request's scope: the limiter of `off_loop`
 
 P = ParamSpec("P")
@@ -114,7 +115,7 @@ def page_of(items: Sequence[dict[str, Any]], query: Mapping[str, str], usual: in
         WorkbenchError: H01 for a limit that is none, A30 where the list has no such id.
     """
     limit, after = query.get("limit", str(usual)), query.get("after")
-    if not limit.isascii() or not limit.isdecimal() or not 1 <= int(limit[:9]) <= most:
+    if not (limit.isascii() and limit.isdecimal() and len(limit) < MOST_DIGITS and 1 <= int(limit) <= most):
         raise refusal("H01_page_limit", Place(field="limit", excerpt=excerpt(limit)), most=most)
     start = 0
     if after is not None:

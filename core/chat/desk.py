@@ -9,7 +9,6 @@ neither torch nor transformers.
 from __future__ import annotations
 
 import logging
-import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -242,13 +241,13 @@ class ServingDesk:
             WorkbenchError: as `combine`.
         """
         name = combination_name(parts)
-        with tempfile.TemporaryDirectory(prefix="combination-", dir=self._workspace.state) as folder:
-            self.combine(parts, Path(folder) / "combination")
-            self.engine().apply(name, Path(folder) / "combination")
+        with self._workspace.scratch() as folder:
+            self.combine(parts, folder / "combination")
+            self.engine().apply(name, folder / "combination")
         return name
 
     def remove(self, name: str) -> None:
-        """Take an adapter off the base model; an answer in progress is finished first.
+        """Take an adapter off the base model at once; answers in progress end with it.
 
         Raises:
             WorkbenchError: A03 without a base model, M25 where it is not applied.

@@ -121,7 +121,7 @@ class Engine:
 
     @property
     def applied(self) -> tuple[Applied, ...]:
-        """The applied adapters, in the order in which they were applied."""
+        """The applied adapters, in the order in which they were first applied."""
         return self._trees.applied
 
     def close(self) -> None:

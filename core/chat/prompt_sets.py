@@ -1,6 +1,6 @@
 """A list of prompts answered by several columns: a job of the server's, whose table grows and outlives the page.
 
-Owns the table, how far it is, its end, and its files. How prompts become batches is `core.evaluation.answering`'s. One
+Owns the table, how far it is, its end, and its files. How prompts become batches is `core.chat.answering`'s. One
 set at a time; the last one stays until the next begins or the server ends.
 """
 
@@ -10,17 +10,14 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
+from core.chat.answering import answer_prompts
 from core.chat.streams import ChatRequest, Stream
 from core.data.conversation import Message
 from core.errors import Place, WorkbenchError, refusal
-from core.jobs import Job
+from core.jobs import Job, Watch, asks
 from core.settings import SamplingSettings
 from core.tables import csv_text, jsonl_text
-
-if TYPE_CHECKING:
-    from core.evaluation.rows import ChosenRow
 
 MAX_PROMPTS = 2000
 MAX_PROMPT_CHARACTERS = 100_000
@@ -102,7 +99,7 @@ class PromptSets:
                 raise refusal("A01_prompt_set_going_on")
             answers = self._answers = {}
             self._asked = asked
-            self._job = Job("prompt-set", lambda watch: self._answer(asked, chat, answers))
+            self._job = Job("prompt-set", lambda watch: self._answer(asked, chat, answers, watch))
 
     def cancel(self) -> None:
         """End it where it is; what is answered stays. Without one this does nothing."""
@@ -140,21 +137,16 @@ class PromptSets:
         asked: PromptSet,
         chat: Callable[[Sequence[ChatRequest]], Stream],
         answers: dict[tuple[int, int], str],
+        watch: Watch[int],
     ) -> None:
-        from core.evaluation.answering import answer_prompts
-
-        with self._lock:  # which `start` holds until the job is there
-            job = self._job
-        assert job is not None
-        prompts = [prompt.messages for prompt in asked.prompts]
+        prompts, cancelled = [prompt.messages for prompt in asked.prompts], asks(watch, lambda: len(answers))
 
         def ask(group: Sequence[ChatRequest]) -> Stream:  # one prompt, a request for each column
             return chat([replace(each, messages=asked.sent(each.messages, at)) for at, each in enumerate(group)])
 
         try:
-            for prompt, column, reply in answer_prompts(
-                ask, prompts, asked.adapters, asked.sampling, cancelled=lambda: job.cancelled
-            ):
+            replies = answer_prompts(ask, prompts, asked.adapters, asked.sampling, cancelled=cancelled)
+            for prompt, column, reply in replies:
                 with self._lock:
                     answers[prompt, column] = reply.text
         except WorkbenchError:
@@ -181,18 +173,6 @@ def own_prompts(typed: str) -> tuple[Prompt, ...]:
             limit = f"{MAX_PROMPT_CHARACTERS:,}"
             raise refusal("H11_message_too_long", Place(line=number), count=f"{len(line):,}", limit=limit)
     return tuple(Prompt(({"role": "user", "content": line},)) for line in prompts)
-
-
-def dataset_prompts(dataset: str, rows: Sequence[ChosenRow]) -> tuple[Prompt, ...]:
-    """Rows of a data set up to their last answer, which is the reference; those that ask nothing are passed over.
-
-    Raises:
-        WorkbenchError: H11 where none asks anything.
-    """
-    prompts = tuple(Prompt(row.prompt, row.reference) for row in rows if row.prompt)
-    if not prompts:
-        raise refusal("H11_no_prompts", Place(file=dataset))
-    return prompts
 
 
 def set_csv(asked: PromptSet, rows: Rows) -> str:

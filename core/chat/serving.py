@@ -5,7 +5,7 @@ any of them can answer in one batch; one that peft cannot mix (DoRA, and types w
 model) gets a tree of its own, and virtual tokens stand before the rows of the plain one. Every tree is a twin: it costs
 no weight memory, and the pristine tree is never wrapped. What putting an adapter in means is `injection`'s.
 
-Not thread-safe: one thread, the engine's, uses it.
+One thread, the engine's, uses it; `find` and `applied` may be called from any.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class ServingTrees:
         self._shared: Any | None = None  # a PeftModel; None while no adapter that shares the batch is applied
         self._own: dict[str, tuple[Any, Prefix | None]] = {}  # a bare tree, by the id of the only adapter in it
         self._seen: dict[int, Tree] = {}  # trees as decoding sees them, by the identity of the model
-        self._applied: dict[str, Applied] = {}
+        self._applied: dict[str, Applied] = {}  # replaced, never changed: other threads look into it
         self._retired: set[str] = set()  # ids in trees that have no name any more
         self._count = 0
 
@@ -110,8 +110,8 @@ class ServingTrees:
         else:
             self._own[adapter.id] = self._own_tree(adapter.id, files, tensors)
         if name in self._applied:
-            self.remove(name)
-        self._applied[name] = adapter
+            self._retired.add(self._applied[name].id)
+        self._applied = {**self._applied, name: adapter}
         return adapter
 
     def remove(self, name: str) -> None:
@@ -121,7 +121,7 @@ class ServingTrees:
             WorkbenchError: M25 where no adapter of this name is applied.
         """
         adapter = self._find(name)
-        del self._applied[name]
+        self._applied = {other: each for other, each in self._applied.items() if other != name}
         self._retired.add(adapter.id)
 
     def drop_retired(self, in_use: Collection[str]) -> Collection[str]:

@@ -134,7 +134,7 @@ class Stream:
 
     @property
     def place(self) -> int:
-        """How many groups are asked before this one; 0 once it is being answered."""
+        """Its place in the queue, 1 for the next in line; 0 once it is being answered."""
         return self._place
 
     def publish(self, replies: Sequence[Reply], place: int = 0) -> None:

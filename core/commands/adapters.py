@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from core.commands.lists import add_listing
-from core.commands.output import language, plain, write
-from core.errors import Place, WorkbenchError, refusal
+from core.commands.output import language, moved_out, plain, target_folder, write
+from core.errors import WorkbenchError
 from core.exports.llama_cpp import FOLDER_VARIABLE
 from core.exports.plan import Dtype, ExportWish, GgufType
 from core.i18n import text
@@ -94,8 +94,8 @@ def _import(workspace: Workspace, options: argparse.Namespace) -> int:
 def _export(workspace: Workspace, options: argparse.Namespace) -> int:
     from core.workbench import Workbench
 
-    file = Workbench(workspace).exports.zip_adapter(options.adapter, _folder(options.to))
-    file = _moved_out(file)
+    file = Workbench(workspace).exports.zip_adapter(options.adapter, target_folder(options.to))
+    file = moved_out(file)
     write(options, {"file": str(file)}, [str(file)])
     return 0
 
@@ -124,7 +124,7 @@ def _gguf(workspace: Workspace, options: argparse.Namespace) -> int:
         os.environ[FOLDER_VARIABLE] = str(options.llama_cpp.resolve())
     result = "adapter_gguf" if options.adapter_only else "gguf"
     wish = {"adapter": options.adapter, "result": result, "dtype": options.dtype, "gguf_type": options.type}
-    target = _folder(options.to)
+    target = target_folder(options.to)
     with workspace.writer(), Workbench(workspace) as workbench:
         desk = workbench.exports
         checked = ExportWish.checked(wish)
@@ -133,7 +133,7 @@ def _gguf(workspace: Workspace, options: argparse.Namespace) -> int:
         desk.start(checked, target)
         done = _followed(desk, options)
         assert done.file
-        file = _moved_out(done.file)
+        file = moved_out(done.file)
     write(options, {"file": str(file)}, [str(file)])
     return 0
 
@@ -199,28 +199,3 @@ def _followed(desk: ExportDesk, options: argparse.Namespace) -> Done:
         assert status.problem
         raise WorkbenchError([status.problem])
     return status.done
-
-
-def _folder(path: Path) -> Path:
-    """A folder for what is made, which is made where it is missing.
-
-    Raises:
-        WorkbenchError: A14 where there can be none.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise refusal("A14_cannot_write", Place(file=str(path)), reason=error.strerror or "") from error
-    return path.resolve()
-
-
-def _moved_out(file: Path) -> Path:
-    """The file beside the folder that was made for it alone, under a name that is free there."""
-    folder = file.parent.parent
-    target, number = folder / file.name, 1
-    while target.exists():
-        number += 1
-        target = folder / f"{file.stem}-{number}{file.suffix}"
-    file.rename(target)
-    file.parent.rmdir()
-    return target

@@ -76,6 +76,7 @@ def _starter(workspace: Workspace, options: argparse.Namespace) -> int:
     from core.models.starter import STARTER
 
     if not (workspace.models / STARTER.name / "config.json").exists():
-        fetch_starter(workspace, options)
+        with workspace.writer():
+            fetch_starter(workspace, options)
     write(options, {"model": STARTER.name}, [STARTER.name])
     return 0

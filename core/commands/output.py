@@ -1,4 +1,4 @@
-"""How results of commands are written: text for people, or JSON with `--json`, to standard output."""
+"""How results of commands are written: to standard output as text, or JSON with `--json`; files to a folder."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+from core.errors import Place, refusal
 from core.i18n import Language, text
 
 
@@ -38,3 +40,28 @@ def language(options: argparse.Namespace) -> Language:
     """The language of `--lang`, English where nobody chose."""
     lang: Language = options.lang or "en"
     return lang
+
+
+def target_folder(path: Path) -> Path:
+    """A folder for what is made, which is made where it is missing.
+
+    Raises:
+        WorkbenchError: A14 where there can be none.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise refusal("A14_cannot_write_file", Place(file=str(path)), reason=error.strerror or "") from error
+    return path.resolve()
+
+
+def moved_out(file: Path) -> Path:
+    """The file beside the folder that was made for it alone, under a name that is free there."""
+    folder = file.parent.parent
+    target, number = folder / file.name, 1
+    while target.exists():
+        number += 1
+        target = folder / f"{file.stem}-{number}{file.suffix}"
+    file.rename(target)
+    file.parent.rmdir()
+    return target

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.commands.output import language, plain, write
+from core.commands.output import language, moved_out, plain, target_folder, write
 from core.i18n import Language, text
 from core.workspace import Workspace
 
@@ -32,7 +32,9 @@ def add_parsers(subparsers: Any) -> list[argparse.ArgumentParser]:
     compare.set_defaults(run=_compare)
     export = verbs.add_parser("export", help="write a run as one zip")
     export.add_argument("run_id", metavar="RUN_ID")
-    export.add_argument("--to", type=Path, default=Path(), metavar="FOLDER", help="where to (default: here)")
+    export.add_argument(
+        "--to", type=Path, default=Path(), metavar="FOLDER", help="where to, made if missing (default: here)"
+    )
     export.add_argument("--no-weights", action="store_true", help="leave the adapter out")
     export.set_defaults(run=_export)
     delete = verbs.add_parser("delete", help="delete a run with its checkpoints; the adapter or model it made stays")
@@ -86,7 +88,8 @@ def _compared(found: Comparison, lang: Language) -> Iterator[str]:
 def _export(workspace: Workspace, options: argparse.Namespace) -> int:
     from core.workbench import Workbench
 
-    file = Workbench(workspace).runs.export(options.run_id, options.to.resolve(), not options.no_weights)
+    target = target_folder(options.to)
+    file = moved_out(Workbench(workspace).runs.export(options.run_id, target, not options.no_weights))
     write(options, {"file": str(file)}, [str(file)])
     return 0
 

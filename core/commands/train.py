@@ -89,9 +89,9 @@ def _follow(workbench: Workbench, run_id: str, options: argparse.Namespace) -> S
     lang = language(options)
 
     def stop(_number: int, _frame: object) -> None:
+        next_signal_leaves_at_once()
         workbench.runs.stop(run_id, keep=True)
         sys.stderr.write("\n" + text("cli.stopping", lang) + "\n")
-        next_signal_leaves_at_once()
 
     before = signal.signal(signal.SIGINT, stop)
     try:

@@ -20,7 +20,7 @@ from core.data.options import DataOptions
 from core.data.reading.streams import MAX_FILE_BYTES, SUFFIXES
 from core.errors import Place, WorkbenchError, excerpt, refusal
 from core.settings import Settings
-from core.workspace import Workspace, free_name, now, read_json, sync_folder, write_json
+from core.workspace import Workspace, file_sha256, free_name, now, read_json, sync_folder, write_json
 
 CARDS = ".cards"
 SHOWN_NAMES = 8  # of the data sets there are, where another was asked for
@@ -39,10 +39,10 @@ class DatasetInfo:
     def sha256(self) -> str:
         """The hash of its bytes, read when first asked; a folder's covers the names of its files too."""
         if self.file.is_file():
-            return _file_hash(self.file)
+            return file_sha256(self.file)
         whole = hashlib.sha256()
         for member in _members(self.file):
-            whole.update(f"{member.relative_to(self.file).as_posix()}\0{_file_hash(member)}\n".encode())
+            whole.update(f"{member.relative_to(self.file).as_posix()}\0{file_sha256(member)}\n".encode())
         return whole.hexdigest()
 
     @property
@@ -150,7 +150,7 @@ def delete_dataset(workspace: Workspace, name: str) -> None:
         shutil.rmtree(info.file) if info.file.is_dir() else info.file.unlink()
         _card_file(workspace, name).unlink(missing_ok=True)
     except OSError as error:
-        raise refusal("A14_cannot_write", Place(file=name), reason=error.strerror or "") from error
+        raise refusal("A14_cannot_write_file", Place(file=name), reason=error.strerror or "") from error
 
 
 def read_card(workspace: Workspace, name: str) -> DatasetCard:
@@ -198,11 +198,6 @@ def _members(folder: Path) -> list[Path]:
                 yield file
 
     return sorted(visible())
-
-
-def _file_hash(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _reserved(folder: Path, wish: str, suffix: str) -> Path:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from core.data.report import DatasetReport, report
 from core.errors import Place, WorkbenchError, excerpt, refusal
 from core.jobs import Cancelled, Job
 from core.workspace import Workspace, checked_name, free_name, read_json, write_json
+from core.zip_output import new_folder_in
 
 KEPT_REPORTS = 4  # besides those of the sets that are mixed in: the one on the page, and some that were there before
 MAX_PATTERNS_BYTES = 64 * 1024
@@ -98,26 +98,18 @@ class DataLibrary:
         """What is done with its rows, as it was saved last."""
         return self.card(name).options
 
-    def save_recipe(self, name: str, options: DataOptions) -> None:
-        """Keep a recipe with its data set.
-
-        Raises:
-            WorkbenchError: A03 where it, or one that the recipe newly names, is not there; H02 for a set mixed into
-                itself.
-        """
-        self._save(name, self.card(name), options)
-
     def change_recipe(self, name: str, change: Callable[[DataOptions], DataOptions]) -> None:
         """Keep what `change` makes of the recipe as it stands; of two changes at once neither is lost.
 
         Raises:
-            WorkbenchError: as `save_recipe`, and what `change` raises.
+            WorkbenchError: A03 where it, or one that the recipe newly names, is not there; H02 for a set mixed into
+                itself; what `change` raises.
         """
         with self._changing:
-            kept = self.recipe(name)
-            wanted = change(kept)
-            if wanted != kept:
-                self.save_recipe(name, wanted)
+            card = self.card(name)
+            wanted = change(card.options)
+            if wanted != card.options:
+                self._save(name, card, wanted)
 
     def replace_recipe(self, name: str, options: DataOptions) -> bool:
         """Use a run's recipe; tells whether another one stood there, which `put_back_recipe` brings back.
@@ -125,7 +117,7 @@ class DataLibrary:
         That is the one a person made last: of several runs' recipes after each other none takes its place.
 
         Raises:
-            WorkbenchError: as `save_recipe`.
+            WorkbenchError: as `change_recipe`.
         """
         with self._changing:
             card = self.card(name)
@@ -140,7 +132,7 @@ class DataLibrary:
         """Use the recipe again that a run's took the place of; tells whether what was changed since is kept in turn.
 
         Raises:
-            WorkbenchError: as `save_recipe`.
+            WorkbenchError: as `change_recipe`.
         """
         with self._changing:
             card = self.card(name)
@@ -199,6 +191,13 @@ class DataLibrary:
         check = self._check(name, self.recipe(name) if options is None else options, only_shown=True, again=again)
         check.wait(wait_s)
         return _status(name, check)
+
+    def is_checking(self, name: str) -> bool:
+        """Whether its check goes on; what keeps it from being read is told by whoever reads it."""
+        try:
+            return self.check(name, again=False).running
+        except WorkbenchError:
+            return False
 
     def cancel(self, name: str) -> None:
         """End the check of a data set that is in progress."""
@@ -289,7 +288,7 @@ class DataLibrary:
     def export(self, name: str, folder: Path) -> Path:
         """The examples as they stand as JSON lines, in a new folder within one that there is."""
         found = self.report(name)
-        target = Path(tempfile.mkdtemp(dir=folder)) / f"{Path(name).stem}-cleaned.jsonl"
+        target = new_folder_in(folder) / f"{Path(name).stem}-cleaned.jsonl"
         _write_lines(target, found.examples)
         return target
 
@@ -303,8 +302,8 @@ class DataLibrary:
         wish = checked_name(new_name.removesuffix(".jsonl").strip())
         if not found.examples:
             raise refusal("D33_nothing_to_save", Place(file=name))
-        with tempfile.TemporaryDirectory(dir=self._workspace.state) as folder:
-            file = Path(folder) / "examples.jsonl"
+        with self._workspace.scratch() as folder:
+            file = folder / "examples.jsonl"
             _write_lines(file, found.examples)
             return self.add(file, f"{wish}.jsonl")
 
@@ -371,7 +370,7 @@ def _write_lines(target: Path, examples: Sequence[Example]) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         target.unlink(missing_ok=True)
-        raise refusal("A14_cannot_write", Place(file=target.name), reason=error.strerror or "") from error
+        raise refusal("A14_cannot_write_file", Place(file=target.name), reason=error.strerror or "") from error
 
 
 def _row(example: Example) -> dict[str, Any]:

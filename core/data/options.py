@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from core.settings import Scale, Settings
 
@@ -60,11 +60,6 @@ class RowEdit(Settings):
     row: Annotated[int, Field(ge=1)]
     messages: tuple[dict[str, Any], ...] | None = None
 
-    @field_validator("messages", mode="before")
-    @classmethod
-    def _list_becomes_tuple(cls, value: object) -> object:
-        return tuple(value) if isinstance(value, list) else value
-
 
 class DataOptions(Settings):
     """How the rows of a file become examples. `format` and `encoding` None are the detected ones."""
@@ -76,7 +71,7 @@ class DataOptions(Settings):
     patterns: dict[str, str] = Field(default={})
     placeholders: dict[str, str] = Field(default={})
     system_prompt: str | None = None
-    skip_bad_rows: Annotated[bool, Scale(advanced=True)] = False
+    skip_bad_rows: bool = False
     fixes: tuple[FixName, ...] = ()
     edits: tuple[RowEdit, ...] = ()
     min_characters: Annotated[int | None, Field(ge=0, le=100_000_000), Scale(unit="characters")] = None
@@ -106,8 +101,3 @@ class DataOptions(Settings):
     def alone(self) -> DataOptions:
         """The recipe of a set that is used by another: what it would itself take from others is not taken."""
         return self.model_copy(update={"mix": (), "validation_dataset": None})
-
-    @field_validator("fixes", "edits", "mix", mode="before")
-    @classmethod
-    def _list_becomes_tuple(cls, value: object) -> object:
-        return tuple(value) if isinstance(value, list) else value

@@ -15,15 +15,12 @@ from core.errors import Place, Problem, WorkbenchError, excerpt, refusal
 from core.evaluation.field_match import check_patterns
 from core.evaluation.spec import BASE, EvaluationSpec, window_problems
 from core.training.desk import RunDesk
-from core.training.snapshots import AT_STEP
 from core.training.spec import RunSpec
 from core.workspace import Workspace
 
 if TYPE_CHECKING:
     from core.evaluation.procedure import Materials
     from core.models.loader import LoadedModel
-
-MOST_DIGITS = 10  # of a step
 
 
 def admitted(
@@ -88,11 +85,9 @@ def run_of(spec: EvaluationSpec, runs: RunDesk) -> RunSpec | None:
 
 def _adapter(column: str, workspace: Workspace, runs: RunDesk) -> tuple[Path, RunSpec | None]:
     """The folder of a column that is an adapter or a saved step of a run, and the run that made it, where known."""
-    name, at_step, step = column.rpartition(AT_STEP)
-    if at_step and step.isdecimal() and len(step) < MOST_DIGITS:
-        known = [run.run_id for run in runs.list() if name in (run.run_id, run.name)] or [name]
-        run_id = next((each for each in known if int(step) in runs.saved_steps(each)), known[0])  # as in chat
-        return runs.saved_adapter(run_id, int(step)), runs.spec(run_id)
+    saved = runs.find_step(column)
+    if saved:
+        return runs.saved_adapter(*saved), runs.spec(saved[0])
     info = adapters.find_adapter(workspace, column)
     if info.errors:
         raise WorkbenchError(info.errors)

@@ -1,8 +1,8 @@
 """The evaluations of a data directory as a person deals with them: start, watch, cancel, look at, repeat, delete.
 
-`EvaluationDesk` is `Workbench.evaluations`. It owns the one evaluation in progress, on a thread of its own. What may
-begin is `admission`'s, files are `store`'s, what an evaluation does is `procedure`'s. Importing this module loads
-neither torch nor transformers.
+`EvaluationDesk` is `Workbench.evaluations`. It owns the one evaluation in progress, a background job. What may begin is
+`admission`'s, files are `store`'s, what an evaluation does is `procedure`'s. Importing this module loads neither torch
+nor transformers.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from core.data.library import DataLibrary
@@ -22,7 +23,7 @@ from core.evaluation.overview import OverviewLine, overview_lines
 from core.evaluation.results import EvaluationResult
 from core.evaluation.spec import EvaluationSpec, Part
 from core.evaluation.store import EvaluationStatus, EvaluationStore, first_problem
-from core.jobs import Cancelled, let_go
+from core.jobs import Cancelled, Job, Watch, asks, let_go
 from core.models import memory
 from core.training.desk import RunDesk
 from core.training.progress import Status
@@ -57,29 +58,19 @@ class PartChoice:
     run_name: str = ""
 
 
+@dataclass(frozen=True)
 class _Active:
-    """The evaluation in progress."""
+    """The evaluation in progress, or the last one."""
 
-    def __init__(self, evaluation_id: str, spec: EvaluationSpec) -> None:
-        self.id = evaluation_id
-        self.spec = spec
-        self.cancelled = threading.Event()
-        self.ended = threading.Event()
-        self._began = self._phase_began = time.monotonic()
-        self._status = EvaluationStatus(Status.PREPARING)
-
-    def tell(self, phase: str, done: int, total: int) -> None:
-        if phase != self._status.phase:
-            self._phase_began = time.monotonic()
-        self._status = EvaluationStatus(Status.RUNNING, phase, done, total)
+    id: str
+    spec: EvaluationSpec
+    job: Job[EvaluationStatus, None]
 
     @property
     def status(self) -> EvaluationStatus:
-        seen, moment = self._status, time.monotonic()
-        took_s = moment - self._phase_began
-        eta_s = took_s * (seen.total - seen.done) / seen.done if seen.done else None
-        status = Status.STOPPING if self.cancelled.is_set() else seen.status
-        return replace(seen, status=status, eta_s=eta_s, elapsed_s=moment - self._began)
+        seen = self.job.progress or EvaluationStatus(Status.PREPARING)
+        status = Status.STOPPING if self.job.cancelled else seen.status
+        return replace(seen, status=status, elapsed_s=self.job.elapsed_s)
 
 
 class EvaluationDesk:
@@ -103,7 +94,7 @@ class EvaluationDesk:
         self._model = model
         self._store = EvaluationStore(workspace)
         self._exclusive = exclusive
-        self._active: _Active | None = None
+        self._last: _Active | None = None
         self._overview: dict[str, tuple[OverviewLine, ...]] = {}  # a result, once written, never changes
 
     # ---- looking ----
@@ -231,15 +222,13 @@ class EvaluationDesk:
                 cannot be measured; A14 where nothing can be written. What only the rows show is how it ends.
         """
         with self._exclusive:
-            if self._active:
-                raise refusal("A01_evaluation_going_on", name=self._active.spec.name)
+            if active := self._active:
+                raise refusal("A01_evaluation_going_on", name=active.spec.name)
             materials = admitted(spec, self._workspace, self._library, self._runs, self._model)
             evaluation_id = self._store.new(spec)
-            active = self._active = _Active(evaluation_id, spec)
             materials = replace(materials, answers_file=self._store.answers_file(evaluation_id))
-            threading.Thread(
-                target=self._work, args=(active, materials), name=f"evaluation-{evaluation_id}", daemon=True
-            ).start()
+            job = Job(f"evaluation-{evaluation_id}", partial(self._work, evaluation_id, spec, materials))
+            self._last = _Active(evaluation_id, spec, job)
             return evaluation_id
 
     def again(self, evaluation_id: str, agreed: bool = False) -> str:
@@ -268,14 +257,14 @@ class EvaluationDesk:
         """
         active = self._active
         if active and active.id == evaluation_id:
-            active.cancelled.set()
+            active.job.cancel()
         else:
             self._store.folder(evaluation_id)
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait at most so long; whether no evaluation is in progress any more."""
         active = self._active
-        return active is None or active.ended.wait(timeout_s)
+        return active is None or active.job.wait(timeout_s)
 
     def delete(self, evaluation_id: str) -> None:
         """Remove an evaluation with its answers.
@@ -292,31 +281,48 @@ class EvaluationDesk:
         """Cancel what is in progress and wait for it."""
         active = self._active
         if active:
-            active.cancelled.set()
-            active.ended.wait(LEAVES_S)
+            active.job.cancel()
+            active.job.wait(LEAVES_S)
 
-    # ---- the thread ----
+    # ---- inside ----
 
-    def _work(self, active: _Active, materials: Materials) -> None:
+    @property
+    def _active(self) -> _Active | None:
+        """The evaluation in progress."""
+        return self._last if self._last and self._last.job.running else None
+
+    def _work(
+        self, evaluation_id: str, spec: EvaluationSpec, materials: Materials, watch: Watch[EvaluationStatus]
+    ) -> None:
         """The thread's whole life. Whatever happens, the next evaluation can begin afterwards."""
+        began = time.monotonic()
         try:
-            ended = self._carried_out(active, materials)
+            ended = self._carried_out(evaluation_id, spec, materials, watch)
             if ended:
-                self._store.end(active.id, replace(ended, elapsed_s=active.status.elapsed_s))
+                self._store.end(evaluation_id, replace(ended, elapsed_s=time.monotonic() - began))
         except (OSError, WorkbenchError):
-            logger.exception("evaluation %s could not say how it ended", active.id)
+            logger.exception("evaluation %s could not say how it ended", evaluation_id)
         finally:
-            del materials
             memory.release()
-            self._active = None
-            active.ended.set()
 
-    def _carried_out(self, active: _Active, materials: Materials) -> EvaluationStatus | None:
+    def _carried_out(
+        self, evaluation_id: str, spec: EvaluationSpec, materials: Materials, watch: Watch[EvaluationStatus]
+    ) -> EvaluationStatus | None:
         """Measure and keep the result; else how it ended."""
         from core.evaluation.procedure import evaluate
 
+        seen, phase_began = EvaluationStatus(Status.PREPARING), 0.0
+
+        def tell(phase: str, done: int, total: int) -> None:
+            nonlocal seen, phase_began
+            moment = time.monotonic()
+            phase_began = phase_began if phase == seen.phase else moment
+            eta_s = (moment - phase_began) * (total - done) / done if done else None
+            seen = EvaluationStatus(Status.RUNNING, phase, done, total, eta_s)
+            watch(seen)
+
         try:
-            self._store.keep(evaluate(active.id, active.spec, materials, active.tell, active.cancelled.is_set))
+            self._store.keep(evaluate(evaluation_id, spec, materials, tell, asks(watch, lambda: seen)))
         except Cancelled as error:
             let_go(error)
             return EvaluationStatus(Status.STOPPED)

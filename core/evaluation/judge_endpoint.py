@@ -96,7 +96,7 @@ async def ask(client: httpx.AsyncClient, endpoint: Endpoint, messages: Messages)
     Raises:
         DeclinedError: this question is refused, others may not be.
         WorkbenchError: A24 where the endpoint is out of reach, redirects, wants another key, does not know the model,
-            stays busy, or answers in another form than OpenAI's.
+            stays busy, or answers in another form than OpenAI's; H01 where its name leads to a link-local address.
     """
     went_wrong: WorkbenchError | None = None
     for attempt in range(TRIES):
@@ -133,12 +133,23 @@ async def _post(
     if temperature is not None:
         body["temperature"] = temperature
     content = b""
-    async with client.stream("POST", endpoint.url, json=body) as response:
+    async with client.stream("POST", endpoint.url, json=body, extensions={"trace": _refuse_link_local}) as response:
         async for chunk in response.aiter_bytes():
             content += chunk
             if len(content) > MAX_REPLY_BYTES:
                 raise _unexpected(endpoint)
     return response.status_code, response.headers, content
+
+
+async def _refuse_link_local(event: str, info: dict[str, Any]) -> None:
+    """A name may lead where `_checked_url` lets no address lead: seen when connected, before anything is sent."""
+    if event == "connection.connect_tcp.complete":
+        stream = info["return_value"]
+        host = stream.get_extra_info("server_addr")[0]
+        address = _address(host)
+        if address and address.is_link_local:
+            await stream.aclose()
+            raise _bad_url(host)
 
 
 def _reply(endpoint: Endpoint, content: bytes) -> str:

@@ -24,16 +24,12 @@ Unit = Literal["share", "points", "words", "times"]
 
 @dataclass(frozen=True)
 class Measure:
-    """One measure. It starts at 0; `largest` None: no bound. `higher_is_better` None: neither is.
-
-    `of_all` says what stands for many rows: the `mean` of theirs, or a value of the whole `corpus` that no mean gives.
-    """
+    """One measure. It starts at 0; `largest` None: no bound. `higher_is_better` None: neither is."""
 
     key: str
     unit: Unit
     higher_is_better: bool | None
     largest: float | None = 1.0
-    of_all: Literal["mean", "corpus"] = "mean"
 
 
 MEASURES = {
@@ -44,10 +40,10 @@ MEASURES = {
         Measure("rouge_1", "share", True),
         Measure("rouge_2", "share", True),
         Measure("rouge_l", "share", True),
-        Measure("bleu", "points", True, 100.0, "corpus"),
-        Measure("chrf", "points", True, 100.0, "corpus"),
+        Measure("bleu", "points", True, 100.0),
+        Measure("chrf", "points", True, 100.0),
         Measure("answer_length", "words", None, None),
-        Measure("length_ratio", "times", None, None, "corpus"),
+        Measure("length_ratio", "times", None, None),
         Measure("repetition", "share", False),
         Measure("looping", "share", False),
         Measure("cut", "share", False),

@@ -18,12 +18,12 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from core.chat.answering import answer_prompts
 from core.chat.context import UNLIMITED_CONTEXT_TOKENS, fit_prompt
 from core.chat.engine import Engine
 from core.data.library import DataLibrary
 from core.errors import WorkbenchError, refusal
 from core.evaluation.advice import advice, judge_failed
-from core.evaluation.answering import answer_prompts
 from core.evaluation.assembly import Measured, best_and_worst, column_result, row_result, scored, visible
 from core.evaluation.field_match import check_patterns
 from core.evaluation.forgetting import SHORT_ANSWER, forgetting_result, general_losses, general_questions

@@ -76,7 +76,7 @@ def measures_part(result: EvaluationResult, lang: Language) -> str:
     headers = [word("measures.measure", lang), *(column_name(column.column, lang) for column in result.columns)]
     rows = [_row(name, [each.get(name) for each in measured], lang) for name in names]
     caption = word("measures.caption", lang) if len(result.columns) > 1 else ""
-    return titled("measures", grid(headers, rows, caption) + _of_what(result, lang), lang)
+    return titled("measures", grid(headers, rows, caption) + _of_what(result, lang) + _unmarked(result, lang), lang)
 
 
 def _row(name: str, measured: Sequence[float | None], lang: Language) -> list[str]:
@@ -102,6 +102,17 @@ def _of_what(result: EvaluationResult, lang: Language) -> str:
     words = note(word("measures.tokens", lang, tokens=f"{loss.tokens:,}", rows=f"{loss.rows:,}"))
     cut = note(word("measures.cut_rows", lang, rows=f"{loss.cut_rows:,}"), "warning") if loss.cut_rows else ""
     return words + cut
+
+
+def _unmarked(result: EvaluationResult, lang: Language) -> str:
+    """Answers that the judge gave no mark that could be read: its mean is of the others."""
+    told = ""
+    for column in result.columns:
+        if column.judged and column.judged.failed:
+            asked = column.judged.rated + column.judged.failed
+            counts = {"failed": column.judged.failed, "asked": asked}
+            told += note(word("measures.unmarked", lang, column=column_name(column.column, lang), **counts), "warning")
+    return told
 
 
 def _mean(shares: Sequence[float]) -> float | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from core.errors import Place, Problem, excerpt, refusal
 from core.settings import SamplingSettings, Scale, Settings
@@ -56,12 +56,7 @@ class EvaluationSpec(Settings):
     window: Annotated[int | None, Field(ge=2, le=1_048_576), Scale(unit="tokens", usual=(512, 4096))] = None
     stride: Annotated[int | None, Field(ge=1, le=1_048_576), Scale(unit="tokens", usual=(256, 1024))] = None
     judge: JudgeSettings | None = None
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1), Scale(advanced=True)] = 42
-
-    @field_validator("columns", "fields", mode="before")
-    @classmethod
-    def _list_becomes_tuple(cls, value: object) -> object:
-        return tuple(value) if isinstance(value, list) else value
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42
 
 
 def window_problems(spec: EvaluationSpec, context: int | None) -> list[Problem]:

@@ -89,7 +89,6 @@ class ExportDesk:
         from core.adapters.intake import import_zip
 
         with self._importing:
-            self._sweep("import-*")
             return import_zip(self._workspace, file, name, self._promised())
 
     def import_folder(self, folder: Path, name: str = "") -> Arrived:
@@ -97,7 +96,6 @@ class ExportDesk:
         from core.adapters.intake import import_folder
 
         with self._importing:
-            self._sweep("import-*")
             return import_folder(self._workspace, folder, name, self._promised())
 
     # ---- for others to serve ----
@@ -258,12 +256,6 @@ class ExportDesk:
         last = self._status()
         if last and last.done and last.done.file:
             shutil.rmtree(last.done.file.parent, ignore_errors=True)
-        self._sweep("export-*")
-
-    def _sweep(self, left_over: str) -> None:
-        """Remove what a server that was killed left half done."""
-        for left in self._workspace.state.glob(left_over):
-            shutil.rmtree(left, ignore_errors=True)
 
     def _status(self) -> ExportStatus | None:
         if self._current is None:

@@ -16,7 +16,7 @@ from typing import Any
 from core.adapters.base_shapes import shapes_of
 from core.adapters.card import AdapterCard, Ancestor, write_card
 from core.adapters.layouts import ReplacedWeights
-from core.adapters.tensor_file import WEIGHTS_FILE, named
+from core.adapters.tensor_file import named, weights_sha256
 from core.adapters.tensor_values import load_tensors
 from core.adapters.validity import AdapterFiles, judge
 from core.chat import injection
@@ -145,11 +145,7 @@ def _read_back(folder: Path, wanted: list[Reference]) -> Agreement:
 
 def _card(plan: ExportPlan, files: AdapterFiles, fingerprint: str, name: str) -> AdapterCard:
     """Where the merged model comes from: the adapter first, then what that came from."""
-    import hashlib
-
-    with (files.folder / WEIGHTS_FILE).open("rb") as opened:
-        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
     card = files.card or AdapterCard(name=plan.adapter.name, base_name=plan.base.name, method=files.method)
-    parent = Ancestor(plan.adapter.name, sha256, card.run_id or "", card.dataset or "")
+    parent = Ancestor(plan.adapter.name, weights_sha256(files.folder), card.run_id or "", card.dataset or "")
     made = {"name": name, "base_name": plan.base.name, "base_fingerprint": fingerprint, "created": now()}
     return card.model_copy(update={**made, "method": MERGED, "template": None, "lineage": (parent, *card.lineage)})

@@ -23,7 +23,7 @@ from core.exports.push_protocols import PROTOCOLS, NotWhatWasAskedError, Outgoin
 from core.models.catalog import find_model
 from core.models.hub import checked_repo_id, checked_source
 from core.models.hub_listing import TOKENS, Source, endpoint, token
-from core.workspace import Workspace
+from core.workspace import Workspace, file_sha256
 
 CONNECT_S = 8.0
 ANSWER_S = 60.0  # a hub hashes what it was sent before it answers
@@ -108,9 +108,7 @@ async def _pushed(plan: PushPlan, target: Target, files: list[Outgoing], sent: C
 def _outgoing(name: str, part: Path | bytes) -> Outgoing:
     if isinstance(part, bytes):
         return Outgoing(name, part, len(part), hashlib.sha256(part).hexdigest())
-    with part.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    return Outgoing(name, part, part.stat().st_size, digest)
+    return Outgoing(name, part, part.stat().st_size, file_sha256(part))
 
 
 def _refused(plan: PushPlan, status: int) -> WorkbenchError:

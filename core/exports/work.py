@@ -7,7 +7,6 @@ only needed on the way lies. Each step is a module of its own.
 from __future__ import annotations
 
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from core.exports import llama_cpp
 from core.exports.agreement import Merged
 from core.exports.merge_process import merge_elsewhere
 from core.exports.plan import ExportPlan, ExportWish
-from core.jobs import Cancelled, Watch
+from core.jobs import Watch, asks
 from core.training.result_name import check_result_name
 from core.workspace import Workspace
 from core.zip_output import add_file, new_folder_in, new_zip
@@ -70,8 +69,8 @@ def carry_out(workspace: Workspace, wish: ExportWish, plan: ExportPlan, outbox: 
         return Done(model=wish.name, merged=merged)
     if wish.result == "adapter_gguf":
         return Done(file=_converted(plan.adapter.folder, wish, plan, outbox, watch, 0.0))
-    with tempfile.TemporaryDirectory(prefix="export-", dir=workspace.state) as scratch:
-        folder = Path(scratch) / f"{plan.base.name}-{plan.adapter.name}"
+    with workspace.scratch() as scratch:
+        folder = scratch / f"{plan.base.name}-{plan.adapter.name}"
         merged = _merge(workspace, plan, folder, watch, MERGE_SHARE)
         if wish.result == "gguf":
             file = _converted(folder, wish, plan, outbox, watch, MERGE_SHARE)
@@ -91,20 +90,7 @@ def bring(workspace: Workspace, plan: PushPlan, adapter: str, model: str, watch:
         nonlocal told
         told = Step("sending", min(1.0, count / max(1, plan.bytes)))
 
-    return Done(url=push(plan, parts_of(workspace, adapter, model), sent, _asks(watch, lambda: told)))
-
-
-def _asks(watch: Watch[Step], step: Callable[[], Step]) -> Callable[[], bool]:
-    """Whether a job was cancelled, asked by telling it where it stands."""
-
-    def cancelled() -> bool:
-        try:
-            watch(step())
-        except Cancelled:
-            return True
-        return False
-
-    return cancelled
+    return Done(url=push(plan, parts_of(workspace, adapter, model), sent, asks(watch, lambda: told)))
 
 
 def _merge(workspace: Workspace, plan: ExportPlan, target: Path, watch: Watch[Step], share: float) -> Merged:

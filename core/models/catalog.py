@@ -20,7 +20,7 @@ from core.models.origin import Origin, read_origin
 from core.models.plain_files import unreadable
 from core.models.tokenizer_files import read_tokenizer
 from core.models.weight_files import read_weights
-from core.workspace import Workspace, read_json, write_json
+from core.workspace import Workspace, file_sha256, read_json, write_json
 
 HASHES_FILE = "weight_hashes.json"
 
@@ -202,8 +202,7 @@ def _weights_hash(files: tuple[Path, ...], state: Path | None) -> str:
         stat = file.stat()
         key = f"{file.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
         if key not in known:
-            with file.open("rb") as opened:
-                known[key] = hashlib.file_digest(opened, "sha256").hexdigest()
+            known[key] = file_sha256(file)
             changed = True
         together.update(known[key].encode())
     if remembered and changed:

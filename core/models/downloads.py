@@ -1,6 +1,6 @@
-"""One model on its way into `models/` at a time: a background thread whose state the page reads.
+"""One model on its way into `models/` at a time: a background job whose state the page reads.
 
-Owns the thread, its progress and its end (finished, cancelled, failed with a problem). What is fetched and how is in
+Owns its progress and its end (finished, cancelled, failed with a problem). What is fetched and how is in
 `starter`, `hub` and `gguf_import`.
 """
 
@@ -14,7 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from core import jobs
 from core.errors import Problem, WorkbenchError, refusal
+from core.jobs import Job, Watch, asks
 from core.models.arrival import Cancelled, Progress, Report
 
 log = logging.getLogger("workbench.downloads")
@@ -25,7 +27,10 @@ Work = Callable[[Report, Cancelled], str]
 
 @dataclass(frozen=True)
 class DownloadStatus:
-    """What a download is doing. `eta_s` None = not known yet; `model` is set once it is there."""
+    """What a download is doing. `eta_s` None = not known yet; `model` is set once it is there.
+
+    `keeps`: where it ends before that, the next try goes on with what has arrived.
+    """
 
     title: str
     state: Literal["running", "finished", "cancelled", "failed"]
@@ -35,6 +40,7 @@ class DownloadStatus:
     eta_s: float | None = None
     model: str | None = None
     problem: Problem | None = None
+    keeps: bool = False
 
 
 class Downloads:
@@ -42,61 +48,62 @@ class Downloads:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._cancelled = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._status: DownloadStatus | None = None
+        self._current: tuple[DownloadStatus, Job[DownloadStatus, DownloadStatus]] | None = None
 
     @property
     def status(self) -> DownloadStatus | None:
         """The running download, else the last one; None where there was none."""
-        return self._status
+        if self._current is None:
+            return None
+        began, job = self._current
+        return job.progress or began if job.running else job.result()
 
-    def start(self, title: str, work: Work) -> None:
-        """Begin a download and return at once.
+    def start(self, title: str, work: Work, keeps: bool = False) -> None:
+        """Begin a download and return at once. `keeps`: what arrived is there for the next try.
 
         Raises:
             WorkbenchError: A01 where another one is running.
         """
         with self._lock:
-            if self._status and self._status.state == "running":
-                raise refusal("A01_download_running", title=self._status.title)
-            self._cancelled.clear()
-            self._status = DownloadStatus(title, "running")
-            self._thread = threading.Thread(target=self._run, args=(work,), name="download", daemon=True)
-            self._thread.start()
+            if self._current and self._current[1].running:
+                raise refusal("A01_download_running", title=self._current[0].title)
+            began = DownloadStatus(title, "running", keeps=keeps)
+            self._current = began, Job("download", lambda watch: _fetched(work, began, watch))
 
     def cancel(self) -> None:
         """Ask the running download to leave; without one this does nothing."""
-        self._cancelled.set()
+        if self._current:
+            self._current[1].cancel()
 
     def wait(self, timeout_s: float | None = None) -> DownloadStatus | None:
         """Wait for the running download's end."""
-        if self._thread:
-            self._thread.join(timeout_s)
-        return self._status
+        if self._current:
+            self._current[1].wait(timeout_s)
+        return self.status
 
-    def _run(self, work: Work) -> None:
-        pace = _Pace()
 
-        def report(progress: Progress) -> None:
-            done, total, eta_s = progress.done_bytes, progress.total_bytes, pace.eta_s(progress)
-            self._change(phase=progress.phase, done_bytes=done, total_bytes=total, eta_s=eta_s)
+def _fetched(work: Work, seen: DownloadStatus, watch: Watch[DownloadStatus]) -> DownloadStatus:
+    """Fetch a model; how it ended."""
+    pace, cancelled = _Pace(), asks(watch, lambda: seen)
 
-        try:
-            model = work(report, self._cancelled.is_set)
-        except WorkbenchError as error:
-            cancelled = self._cancelled.is_set()
-            self._change(state="cancelled" if cancelled else "failed", problem=None if cancelled else error.problems[0])
-        except Exception:
-            reference = secrets.token_hex(4)
-            log.exception("download failed, reference %s", reference)
-            self._change(state="failed", problem=Problem("A24_download_broke", values={"reference": reference}))
-        else:
-            self._change(state="finished", model=model, eta_s=None)
+    def report(progress: Progress) -> None:
+        nonlocal seen
+        done, total, eta_s = progress.done_bytes, progress.total_bytes, pace.eta_s(progress)
+        seen = replace(seen, phase=progress.phase, done_bytes=done, total_bytes=total, eta_s=eta_s)
+        watch(seen)
 
-    def _change(self, **changes: object) -> None:
-        assert self._status is not None
-        self._status = replace(self._status, **changes)  # type: ignore[arg-type]
+    try:
+        model = work(report, cancelled)
+        return replace(seen, state="finished", model=model, eta_s=None)
+    except jobs.Cancelled:
+        return replace(seen, state="cancelled")
+    except WorkbenchError as error:
+        problem = error.problems[0]
+        return replace(seen, state="cancelled") if cancelled() else replace(seen, state="failed", problem=problem)
+    except Exception:
+        reference = secrets.token_hex(4)
+        log.exception("download failed, reference %s", reference)
+        return replace(seen, state="failed", problem=Problem("A24_download_broke", values={"reference": reference}))
 
 
 @dataclass

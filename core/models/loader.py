@@ -130,12 +130,12 @@ def check_before_loading(info: ModelInfo, settings: LoadSettings) -> PrecisionCh
         raise refusal("M11_gguf_not_converted", place, name=info.name)
     if info.errors:
         raise WorkbenchError(info.errors)
-    if info.quantization and settings.precision != "auto":
+    precision = choose_precision(settings, info)
+    if info.quantization and settings.precision not in ("auto", precision.precision):
         raise refusal("M16_already_quantised", place, name=info.name, wish=settings.precision, stored=info.dtype)
     template = read_tokenizer(info.folder).template
     if template and not survives_trial(template):
         raise refusal("M06_chat_template_endless", place, name=info.name)
-    precision = choose_precision(settings, info)
     if precision.quantized and find_spec("bitsandbytes") is None:
         raise refusal("M16_no_bitsandbytes", place, wish=precision.precision)
     needed_gb = needed_memory_gb(info, precision)

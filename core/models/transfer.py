@@ -5,7 +5,6 @@ Owns moving bytes. Which files, from where, and what to tell a person when it fa
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import httpx
 
 from core.models.hub_listing import RemoteFile
+from core.workspace import file_sha256
 
 
 class ContentDiffersError(Exception):
@@ -69,8 +69,7 @@ def _check(part: Path, file: RemoteFile) -> None:
     size = part.stat().st_size
     right = size == file.bytes or not file.bytes
     if right and file.sha256:
-        with part.open("rb") as opened:
-            right = hashlib.file_digest(opened, "sha256").hexdigest() == file.sha256
+        right = file_sha256(part) == file.sha256
     if size < file.bytes:
         raise httpx.RemoteProtocolError(f"{file.name} ended after {size} of {file.bytes} bytes")
     if not right:

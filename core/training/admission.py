@@ -7,9 +7,10 @@ comes, or says that it cannot. What only the data or the model itself can tell i
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from core.data.datasets import find_dataset, read_card
+from core.data.datasets import DatasetInfo, find_dataset, read_card
 from core.errors import Place, Problem, WorkbenchError, refusal
 from core.models.catalog import find_model
 from core.training.lineage import pinned_start, starting_problems
@@ -63,13 +64,28 @@ def pinned(spec: RunSpec, workspace: Workspace, model: LoadedModel | None) -> Ru
     return pinned_start(spec, workspace).model_copy(update=changes)
 
 
+def data_sha256(workspace: Workspace, name: str) -> str:
+    """The hash of a data set as it is now, read once however often it is asked for.
+
+    Raises:
+        WorkbenchError: A03 where it is not there, D45 where it cannot be read.
+    """
+    info = find_dataset(workspace, name)
+    return _hashed(info, info.state)
+
+
+@lru_cache(maxsize=64)
+def _hashed(info: DatasetInfo, _state: object) -> str:
+    return info.sha256
+
+
 def _other(name: str, named: OtherData | None, workspace: Workspace) -> OtherData:
     sha256 = _sha256(name, named.sha256 if named else None, workspace)
     return named or OtherData(sha256=sha256, data=read_card(workspace, name).options.alone())
 
 
 def _sha256(name: str, expected: str | None, workspace: Workspace) -> str:
-    found = find_dataset(workspace, name).sha256
+    found = data_sha256(workspace, name)
     if expected not in (None, found):
         raise refusal("D45_data_changed", Place(file=name), expected=str(expected)[:12], found=found[:12])
     return found

@@ -41,7 +41,7 @@ class Batch:
             wanted = max(1, round(wanted * len(packs) / len(rows.train_lengths)))
         if asked.gradient_accumulation_steps is not None:
             wanted = max(1, wanted // asked.gradient_accumulation_steps)
-        candidates = [asked.micro_batch_size] if asked.micro_batch_size is not None else _halvings(wanted)
+        candidates = [asked.micro_batch_size] if asked.micro_batch_size is not None else halvings(wanted)
         candidates = [1] if packs else candidates
         usual = [False, True] if METHODS[spec.method.method].can_checkpoint else [False]
         switches = [asked.activation_checkpointing] if asked.activation_checkpointing is not None else usual
@@ -91,9 +91,9 @@ def _packs(asked: TrainingSettings, rows: RowCounts) -> list[list[int]]:
     return pack_rows(rows.train_lengths, int(rows.max_length.value), asked.seed) if asked.packing else []
 
 
-def _halvings(size: int) -> list[int]:
+def halvings(size: int) -> list[int]:
     """16 → 16, 8, 4, 2, 1."""
-    return [size] if size == 1 else [size, *_halvings(size // 2)]
+    return [size] if size == 1 else [size, *halvings(size // 2)]
 
 
 def _largest(rows: RowCounts, micro: int, packs: list[list[int]]) -> MicroBatch:

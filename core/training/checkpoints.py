@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.adapters.method_facts import METHODS
 from core.training.spec import write_spec
-from core.workspace import new_folder, read_json, write_json
+from core.workspace import file_sha256, new_folder, read_json, write_json
 
 if TYPE_CHECKING:
     from core.training.learner import Learner
@@ -97,7 +97,7 @@ def write_checkpoint(folder: Path, trainer: Any, card: Any, origin: Origin) -> C
             _save(trainer.accelerator.scaler.state_dict(), staging / "scaler.pt")
         write_spec(staging / SPEC_FILE, trainer.job.spec)
         trainer.state.save_to_json(str(staging / "trainer_state.json"))
-        files = {file.relative_to(staging).as_posix(): _sha256(file) for file in _files(staging)}
+        files = {file.relative_to(staging).as_posix(): file_sha256(file) for file in _files(staging)}
         manifest = Manifest(trainer.step, origin.dataset_sha256, origin.base_fingerprint, library_versions(), files)
         values = asdict(manifest)
         write_json(staging / MANIFEST, {**values, SEAL: _seal(values)})
@@ -122,7 +122,7 @@ def read_manifest(checkpoint: Checkpoint) -> Manifest | None:
         if values.pop(SEAL) != _seal(values):
             return None
         manifest = Manifest(**values)
-        whole = all(_sha256(checkpoint.folder / name) == digest for name, digest in manifest.files.items())
+        whole = all(file_sha256(checkpoint.folder / name) == digest for name, digest in manifest.files.items())
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
     known = (manifest.step, manifest.format_version) == (checkpoint.step, FORMAT_VERSION)
@@ -178,8 +178,3 @@ def _files(folder: Path) -> list[Path]:
 def _seal(values: dict[str, Any]) -> str:
     """What shows that a manifest is as it was written."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

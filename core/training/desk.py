@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import WorkbenchError, excerpt, refusal
+from core.models.precision import choose_precision
 from core.settings import LoadSettings
 from core.training.admission import check_beforehand, pinned
 from core.training.checkpoints import SPEC_FILE
@@ -27,6 +28,7 @@ from core.training.queue import Entry, QueuedRun, QueueState, RunQueue
 from core.training.result_name import free_result_name
 from core.training.run_archive import write_archive
 from core.training.runner import Runner
+from core.training.snapshots import AT_STEP
 from core.training.spec import RunSpec, spec_text
 from core.workspace import Workspace
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 Load = Callable[[str, LoadSettings, "Report | None"], object]
 Report = Callable[[str, float], None]
 MIN_COMPARED, MAX_COMPARED = 2, 8
+MOST_DIGITS = 10  # of a step
 CODE = Path(__file__).resolve().parents[2]
 logger = logging.getLogger(__name__)
 
@@ -67,6 +70,7 @@ class RunDesk:
         self._runner = Runner(workspace, self._after_a_run, before_a_run)
         self._queue = RunQueue(workspace.state / "queue.json", self._runner.can_wait)
         self._on_hold = bool(self._queue.entries)
+        self._loading = False  # the base of a run that somebody wants now: no other one begins on it first
         self._closed = False
 
     def close(self, on_wait: Callable[[], None] = lambda: None) -> None:
@@ -186,6 +190,21 @@ class RunDesk:
             raise refusal("A30_no_saved_step", name=self.snapshot(run_id).name, step=excerpt(step), known=known)
         return saved[step]
 
+    def has_step(self, run_id: str, step: int) -> bool:
+        """Whether the adapter of a step is on disk."""
+        try:
+            return step in self.saved_steps(run_id)
+        except WorkbenchError:  # the run was deleted
+            return False
+
+    def find_step(self, name: str) -> tuple[str, int] | None:
+        """The run and step that `lumi @ 40` means: the newest run of this name, or id, that has the step."""
+        run_name, at, step = name.rpartition(AT_STEP)
+        if not (at and step.isascii() and step.isdecimal() and len(step) < MOST_DIGITS):
+            return None
+        known = (run.run_id for run in self.list() if run_name in (run.run_id, run.name))
+        return next(((run_id, int(step)) for run_id in known if self.has_step(run_id, int(step))), None)
+
     # ---- one run at a time ----
 
     def start(self, spec: RunSpec, started_by: str = "", repeats: str = "") -> str:
@@ -199,28 +218,31 @@ class RunDesk:
             loaded = self._model_for(spec.base)
             return self._runner.start(spec, loaded, started_by, repeats, self.promised_names())
 
-    def resumption(self, run_id: str) -> Resumption:
+    def resumption(self, run_id: str, verified: Resumption | None = None) -> Resumption:
         """From where a run that ended early would go on, and what has changed since; nothing is started.
+
+        `verified` as in `Runner.resumption`.
 
         Raises:
             WorkbenchError: as `Runner.resumption`; A01 where it waits in the queue already.
         """
         self._refuse_queued(run_id, "A01_run_queued")
-        return self._runner.resumption(run_id, self._loaded())
+        return self._runner.resumption(run_id, self._loaded(), verified)
 
-    def resume(self, run_id: str, accept_changes: bool = False) -> bool:
+    def resume(self, run_id: str, accept_changes: bool = False, verified: Resumption | None = None) -> bool:
         """Go on with a run that ended early, under its own id: now, or in its turn where another run is in progress.
 
-        Returns whether it goes on now; else it is the last in the queue.
+        Returns whether it goes on now; else it is the last in the queue. `verified` as in `Runner.resumption`.
 
         Raises:
             WorkbenchError: as `resumption`; what has changed since, unless that is accepted and it can go on; A03 where
                 its base model is not loaded and it could go on now; A27 where the queue is full.
         """
+        verified = verified or self.resumption(run_id)  # reads gigabytes: before anybody has to wait for it
         with self._exclusive:
-            found = self.resumption(run_id)
+            found = self.resumption(run_id, verified)
             if self.active() is None:
-                self._runner.resume(run_id, self._model_for(found.spec.base), accept_changes)
+                self._runner.resume(run_id, self._model_for(found.spec.base), accept_changes, found)
                 return True
             found.check_accepted(accept_changes)
             self._queue.add(Entry(run_id, resumes=True, accepts_changes=accept_changes))
@@ -280,17 +302,25 @@ class RunDesk:
                 model that is not loaded.
         """
         with self._exclusive:
-            self._queue.check_room(len(specs))
-            names = [*self.promised_names()]
-            for spec in specs:
-                check_beforehand(spec, self._workspace, self._model_of(spec), names)
-                names.append(spec.name)
-            fixed = [pinned(spec, self._workspace, self._model_of(spec)) for spec in specs]
+            fixed = self.admitted(specs)
             if not self._queue.entries:
                 self._on_hold = False
             run_ids = [self._enqueue(spec, started_by, repeats) for spec in fixed]
             self.advance()
             return run_ids
+
+    def admitted(self, specs: Sequence[RunSpec]) -> Sequence[RunSpec]:
+        """The specs as `enqueue` would queue them now; nothing is queued.
+
+        Raises:
+            WorkbenchError: as `enqueue`.
+        """
+        self._queue.check_room(len(specs))
+        names = [*self.promised_names()]
+        for spec in specs:
+            check_beforehand(spec, self._workspace, self._model_of(spec), names)
+            names.append(spec.name)
+        return [pinned(spec, self._workspace, self._model_of(spec)) for spec in specs]
 
     def move(self, run_id: str, place: int) -> None:
         """Give a waiting run another place, 0 = first, at most the last. One that waits no more is no error."""
@@ -327,15 +357,20 @@ class RunDesk:
             spec = self.spec(run_id)
             loaded = self._model_of(spec)
             if loaded is None:
-                self._load(spec.base, spec.load, report)  # and it begins, where the queue is not on hold
+                self._loading = True
+                try:
+                    self._load(spec.base, spec.load, report)
+                finally:
+                    self._loading = False
                 loaded = self._model_for(spec.base)
-            for entry in self._queue.entries:
-                if entry.run_id == run_id:  # wherever it stands by now
-                    self._begin(entry, loaded)
+            self._begin(next(entry for entry in self._queue.entries if entry.run_id == run_id), loaded)
+            self.advance()
 
     def advance(self) -> None:
         """Begin the next queued run where one can: called when a run has ended and when a base model was loaded."""
         with self._exclusive:
+            if self._loading:
+                return
             while (loaded := self._loaded()) and not (self._on_hold or self._closed or self._runner.busy()):
                 entry = next((each for each in self._queue.entries if self._fits(each.run_id, loaded)), None)
                 if entry is None:
@@ -451,5 +486,8 @@ def _train_command(workspace: Workspace, run_id: str, name: str) -> str:
 
 
 def _is_base_of(spec: RunSpec, loaded: LoadedModel) -> bool:
-    """Whether the base model in memory is the one that a run needs, in the precision that it needs."""
-    return spec.base == loaded.info.name and spec.load.precision in ("auto", loaded.precision.precision)
+    """Whether the base model in memory is the one that a run needs, in the precision that its wish becomes here."""
+    wish, has, info = spec.load.precision, loaded.precision.precision, loaded.info
+    if spec.base != info.name:
+        return False
+    return wish in ("auto", has) or (not info.quantization and choose_precision(spec.load, info).precision == has)

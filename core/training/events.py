@@ -248,7 +248,7 @@ def from_line(line: str) -> Event | None:
 
 @dataclass
 class EventLog:
-    """The file of one run, open for appending. Each event is flushed: a killed process loses at most a torn line.
+    """The file of one run. It is opened and flushed for each event: a killed process loses at most a torn line.
 
     May be used from several threads.
     """

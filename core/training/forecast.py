@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from core.adapters.method_facts import METHODS
 from core.data.batching import epoch_order, pack_rows
 from core.settings import TrainingSettings
+from core.training.batch_size import halvings
 from core.training.estimate import (
     DiskEstimate,
     Machine,
@@ -304,7 +305,7 @@ def proposals(setting: Setting, measured: Measurement | None) -> tuple[Proposal,
 def _smaller_batches(setting: Setting, measured: Measurement | None) -> list[Proposal]:
     """The largest smaller micro-batch that fits; checkpointing alone; where neither does, both."""
     plan = setting.prepared.plan
-    sizes = _halvings(plan.micro_batch_size)[1:] if not plan.blocks else []
+    sizes = halvings(plan.micro_batch_size)[1:] if not plan.blocks else []
     smaller = [_change(setting, measured, _of_micro(plan, size)) for size in sizes]
     best = next((proposal for proposal in smaller if proposal.verdict == "fits"), None)
     found = [best] if best else smaller[-1:]
@@ -367,8 +368,3 @@ def _change(
         slower = CHECKPOINTING_TIME if "activation_checkpointing" in changes else 1.0
         epoch_s = slower * sum(_step_times(setting, plan, measured, within))
     return Proposal(changes, needed_gb, free_gb, verdict(needed_gb, free_gb), epoch_s)
-
-
-def _halvings(size: int) -> list[int]:
-    """16 → 16, 8, 4, 2, 1."""
-    return [size] if size == 1 else [size, *_halvings(size // 2)]

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 FORMAT = 2  # of the file; measurements of another one are made again
 REMEMBERED = 200  # measurements, the newest
 DOUBT = 1.3  # the formula may be too low by that before anything has been measured
+ASKED_S = 3.0  # within which a form that is still open asks again
 AGAIN = 1.2  # times more free memory than when there was none for a measurement: worth another try
 Problem = Literal["run_in_progress", "not_measured"]
 log = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ log = logging.getLogger(__name__)
 class ForecastStatus:
     """What is known of a run before it starts. While `running`, the forecast is the formula's and `share` is done.
 
+    It stays 0 while what another form shows is measured first.
     `problem` says why it stays the formula's: a run is in progress, or the dry run broke (the log knows how).
     """
 
@@ -63,6 +66,16 @@ class _Outcome:
     measurement: Measurement | None
 
 
+@dataclass
+class _Going:
+    """The measurement of a `key`, begun with so much memory free and last asked for at a moment of the clock."""
+
+    key: str
+    free_gb: float
+    job: Job[float, _Outcome]
+    asked_s: float
+
+
 class Forecasts:
     """The forecasts of one process. Every method may be called from any thread.
 
@@ -74,15 +87,14 @@ class Forecasts:
         self._planner = planner
         self._busy = busy
         self._lock = threading.RLock()
-        self._job: Job[float, _Outcome] | None = None
-        self._measuring = ""  # the key of what the job measures
+        self._going: _Going | None = None
         self._broken: set[str] = set()
         self._in_vain: dict[str, float] = {}  # free memory in GB when there was not enough to measure this
 
     def status(self, spec: RunSpec, loaded: LoadedModel, wait_s: float = 0.0) -> ForecastStatus:
-        """The forecast as it stands; begins to measure where nobody has, in the place of what was measured before.
+        """The forecast as it stands; begins to measure where nobody has, in the place of what nobody asks for any more.
 
-        Waits at most so long for the measurement.
+        Waits at most so long for the measurement that goes on.
 
         Raises:
             WorkbenchError: as `Planner.prepare`.
@@ -93,34 +105,38 @@ class Forecasts:
         setting = setting_of(prepared, loaded, free_disk_gb(self._workspace))
         key = _key(setting, loaded)
         with self._lock:
-            known = self._known(key, setting.machine.free_memory_gb) or self._finished(key, setting)
-            job = None if known or key in self._broken else self._begin(key, setting, loaded)
-        if job is not None and job.wait(wait_s) and not job.cancelled:
+            known = self._finished(key) or self._known(key, setting.machine.free_memory_gb)
+            going = None if known or key in self._broken else self._begin(key, setting, loaded)
+        if going is not None and going.job.wait(wait_s) and not going.job.cancelled:
             return self.status(spec, loaded)
         if known is not None:
             return ForecastStatus(False, 1.0, forecast(setting, known.measurement, known.measurement is None))
-        problem: Problem | None = None if job else "not_measured" if key in self._broken else "run_in_progress"
-        return ForecastStatus(job is not None, (job.progress or 0.0) if job else 0.0, forecast(setting, None), problem)
+        problem: Problem | None = None if going else "not_measured" if key in self._broken else "run_in_progress"
+        share = (going.job.progress or 0.0) if going and going.key == key else 0.0
+        return ForecastStatus(going is not None, share, forecast(setting, None), problem)
 
     def give_way(self) -> None:
         """End the measurement that goes on, and wait until it has left everything as it was."""
         with self._lock:
-            job = self._job
-        if job is not None:
-            job.cancel()
-            job.wait()
+            going = self._going
+        if going is not None:
+            going.job.cancel()
+            going.job.wait()
             with self._lock:
-                if self._job is job:
-                    self._job = None  # its end, whatever it was, would keep the model and what was trained on it
+                if self._going is going:
+                    self._going = None  # its end, whatever it was, would keep the model and what was trained on it
 
-    def _begin(self, key: str, setting: Setting, loaded: LoadedModel) -> Job[float, _Outcome] | None:
-        """The job that measures this: the one that goes on, or a new one; None where a run is in progress."""
-        job = self._job
-        if job is not None and job.running and self._measuring == key and not job.cancelled:
-            return job
+    def _begin(self, key: str, setting: Setting, loaded: LoadedModel) -> _Going | None:
+        """The measurement to wait for: of this, or of what another form still asks for; None beside a run."""
+        going, asked_s = self._going, time.monotonic()
+        if going is not None and not going.job.cancelled:
+            if going.key == key:
+                going.asked_s = asked_s
+            if asked_s - going.asked_s < ASKED_S:
+                return going
         if self._busy():
             return None
-        before = job
+        before = going.job if going else None
 
         def work(watch: Watch[float]) -> _Outcome:
             if before is not None:
@@ -128,28 +144,28 @@ class Forecasts:
                 before.wait()
             return _measured(setting, loaded, watch)
 
-        self._job, self._measuring = Job("forecast", work), key
-        return self._job
+        self._going = _Going(key, setting.machine.free_memory_gb, Job("forecast", work), asked_s)
+        return self._going
 
-    def _finished(self, key: str, setting: Setting) -> _Outcome | None:
-        """What the last job found, where it was about this; then it is remembered."""
-        job = self._job
-        if job is None or job.running or self._measuring != key:
+    def _finished(self, key: str) -> _Outcome | None:
+        """Remember what the last measurement found, whatever it was of; its outcome where it was of this."""
+        going = self._going
+        if going is None or going.job.running:
             return None
-        self._job = None
+        self._going = None
         try:
-            outcome = job.result()
+            outcome = going.job.result()
         except Cancelled:
             return None
         except Exception:  # a dry run that breaks costs the measurement, not the form
             log.exception("a run could not be measured before it starts")
-            self._broken.add(key)
+            self._broken.add(going.key)
             return None
         if outcome.measurement is None:
-            self._in_vain[key] = setting.machine.free_memory_gb
+            self._in_vain[going.key] = going.free_gb
         else:
-            self._remember(key, outcome.measurement)
-        return outcome
+            self._remember(going.key, outcome.measurement)
+        return outcome if going.key == key else None
 
     @property
     def _file(self) -> Path:

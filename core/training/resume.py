@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from core.adapters.card import Ancestor
-from core.data.datasets import find_dataset
 from core.errors import Place, Problem, WorkbenchError, excerpt
+from core.training.admission import data_sha256
 from core.training.checkpoints import SPEC_FILE, Checkpoint, library_versions, list_checkpoints, read_manifest
 from core.training.events import Resumed
 from core.training.lineage import starting_problems
@@ -43,7 +43,8 @@ class Resumption:
 
     `checkpoint` is None where there is no whole one: then it starts at step 0. `damaged` are the names of newer ones
     that are not as they were written. `differences` are what has changed since: a warning may be accepted, with an
-    error the run cannot go on. `spec` is the run's with the hashes of what is there now.
+    error the run cannot go on. `spec` is the run's with the hashes of what is there now, `version` that of
+    its snapshot.
     """
 
     spec: RunSpec
@@ -57,6 +58,7 @@ class Resumption:
     sampled: frozenset[int] = frozenset()
     adapter: str | None = None
     lineage: tuple[Ancestor, ...] = ()
+    version: int = 0
 
     @property
     def step(self) -> int:
@@ -74,21 +76,25 @@ class Resumption:
 
 
 def find_resumption(
-    folder: Path, spec: RunSpec, snapshot: Snapshot, workspace: Workspace, model: LoadedModel | None
+    folder: Path,
+    spec: RunSpec,
+    snapshot: Snapshot,
+    workspace: Workspace,
+    model: LoadedModel | None,
+    verified: Resumption | None = None,
 ) -> Resumption:
     """From where the run whose checkpoints are in `folder` would go on now.
 
-    Without a model, what it would say of the base is left out.
+    Without a model, what it would say of the base is left out. The checkpoint of what was `verified` a moment ago is
+    not read again, unless something has happened to the run since.
 
     Raises:
         WorkbenchError: A03 where a data set of the run is gone; H01 for a damaged spec in the checkpoint.
     """
-    checkpoint, damaged = None, []
-    for each in reversed(list_checkpoints(folder)):
-        if read_manifest(each):
-            checkpoint = each
-            break
-        damaged.append(each.folder.name)
+    if verified and verified.version == snapshot.version:
+        checkpoint, damaged = verified.checkpoint, verified.damaged
+    else:
+        checkpoint, damaged = _newest_whole(folder)
     recorded = _recorded(spec, checkpoint)
     current = _as_found(spec, workspace, model)
     differences = [*_differences(recorded, current, model)]
@@ -98,7 +104,7 @@ def find_resumption(
     return Resumption(
         spec=current,
         checkpoint=checkpoint,
-        damaged=tuple(damaged),
+        damaged=damaged,
         differences=tuple(differences),
         elapsed_s=snapshot.elapsed_s,
         losses={at: loss for at, loss in snapshot.losses if at <= step},
@@ -107,6 +113,7 @@ def find_resumption(
         sampled=frozenset(sample.step for sample in snapshot.samples if sample.step <= step),
         adapter=snapshot.adapter,
         lineage=snapshot.lineage,
+        version=snapshot.version,
     )
 
 
@@ -129,6 +136,16 @@ def resumed_event(found: Resumption) -> Resumed:
     )
 
 
+def _newest_whole(folder: Path) -> tuple[Checkpoint | None, tuple[str, ...]]:
+    """The newest checkpoint whose files are all as they were written, and the names of newer ones."""
+    damaged: list[str] = []
+    for each in reversed(list_checkpoints(folder)):
+        if read_manifest(each):
+            return each, tuple(damaged)
+        damaged.append(each.folder.name)
+    return None, tuple(damaged)
+
+
 def _recorded(spec: RunSpec, checkpoint: Checkpoint | None) -> RunSpec:
     """The spec that the checkpoint was trained with; the run's own where there is none."""
     return read_spec(checkpoint.folder / SPEC_FILE) if checkpoint else spec
@@ -137,11 +154,11 @@ def _recorded(spec: RunSpec, checkpoint: Checkpoint | None) -> RunSpec:
 def _as_found(spec: RunSpec, workspace: Workspace, model: LoadedModel | None) -> RunSpec:
     """The spec with the hashes of the data sets, the base and the libraries as they are now."""
     others = {
-        name: OtherData(sha256=find_dataset(workspace, name).sha256, data=pinned.data)
+        name: OtherData(sha256=data_sha256(workspace, name), data=pinned.data)
         for name, pinned in spec.other_data.items()
     }
     found: dict[str, Any] = {
-        "dataset_sha256": find_dataset(workspace, spec.dataset).sha256,
+        "dataset_sha256": data_sha256(workspace, spec.dataset),
         "other_data": others,
         "versions": library_versions(),
     }

@@ -17,7 +17,7 @@ from typing import Any
 
 from core.adapters.card import read_card
 from core.errors import WorkbenchError
-from core.training.checkpoints import SPEC_FILE, latest_checkpoint
+from core.training.checkpoints import CHECKPOINTS, SPEC_FILE, latest_checkpoint
 from core.training.history import EVENTS_FILE
 from core.training.log import LOG_FILE
 from core.training.progress import Snapshot
@@ -51,10 +51,13 @@ def write_archive(workspace: Workspace, snapshot: Snapshot, target_folder: Path,
 
 def _tables(snapshot: Snapshot) -> Iterator[tuple[str, Iterable[str]]]:
     """What charts show, as tables by step; sample answers as JSON lines."""
-    rates, norms = dict(snapshot.learning_rates), dict(snapshot.grad_norms)
+    rates, norms, shares = dict(snapshot.learning_rates), dict(snapshot.grad_norms), dict(snapshot.accuracies)
     steps = ((step, loss, rates.get(step), norms.get(step)) for step, loss in snapshot.losses)
     yield "training.csv", _rows(("step", "loss", "learning_rate", "grad_norm"), steps)
-    yield "validation.csv", _rows(("step", "loss"), snapshot.evals)
+    yield (
+        "validation.csv",
+        _rows(("step", "loss", "accuracy"), ((step, loss, shares.get(step)) for step, loss in snapshot.evals)),
+    )
     yield "samples.jsonl", (json.dumps(asdict(sample), ensure_ascii=False) + "\n" for sample in snapshot.samples)
 
 
@@ -69,7 +72,7 @@ def _weights(workspace: Workspace, snapshot: Snapshot) -> list[Path]:
     """The files of the adapter or model that the run made."""
     kept = workspace.results(snapshot.makes) / snapshot.adapter if snapshot.adapter else None
     if kept is None or not _is_of(kept, snapshot.run_id):
-        checkpoint = latest_checkpoint(workspace.runs / snapshot.run_id / "checkpoints")
+        checkpoint = latest_checkpoint(workspace.runs / snapshot.run_id / CHECKPOINTS)
         kept = checkpoint.adapter if checkpoint else None
     return sorted(file for file in kept.iterdir() if file.is_file()) if kept and kept.is_dir() else []
 

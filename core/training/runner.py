@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING
 from core.errors import Place, WorkbenchError, refusal
 from core.models.memory import release
 from core.training.admission import check_beforehand
-from core.training.checkpoints import SPEC_FILE
+from core.training.checkpoints import CHECKPOINTS, SPEC_FILE
 from core.training.events import END_EVENTS, Event, EventLog, Failed, Logged, RunQueued, StopAsked, read_events
 from core.training.history import EVENTS_FILE, RunHistory, RunSummary
 from core.training.lineage import pinned_start
 from core.training.progress import Progress, Snapshot, Status
 from core.training.queue import Entry
 from core.training.spec import RunSpec, write_spec
-from core.workspace import Workspace, now, remove_folder
+from core.workspace import Workspace, now, sync_folder
 
 if TYPE_CHECKING:
     from core.models.loader import LoadedModel
@@ -61,7 +61,7 @@ class Runner:
         after_a_run: Callable[[Snapshot], None] = lambda ended: None,
         before_a_run: Callable[[], None] = lambda: None,
     ) -> None:
-        """`after_a_run` is called with the id of each run that has ended, once the next one may begin.
+        """`after_a_run` is told what each run has come to that has ended, once the next one may begin.
 
         `before_a_run` is called by each run before it does anything; it waits for whatever must not go on beside it.
         """
@@ -140,10 +140,11 @@ class Runner:
             return False
         return seen.status != Status.FINISHED if entry.resumes else seen.pid is None
 
-    def resumption(self, run_id: str, model: LoadedModel | None) -> Resumption:
+    def resumption(self, run_id: str, model: LoadedModel | None, verified: Resumption | None = None) -> Resumption:
         """From where a run that ended early would go on, and what has changed since; nothing is started.
 
-        Without a model, the base is not compared.
+        Without a model, the base is not compared. `verified` is what was found a moment ago: its checkpoint is not read
+        again unless the run has gone on since.
 
         Raises:
             WorkbenchError: A30 where there is no such run, A23 where it has finished, A01 while it goes on; A03, H01
@@ -156,10 +157,14 @@ class Runner:
             raise refusal("A23_already_finished", name=snapshot.name, steps=snapshot.steps)
         if snapshot.status.active:
             raise refusal("A01_run_going_on", name=snapshot.name)
-        return find_resumption(folder / "checkpoints", self.spec(run_id), snapshot, self._workspace, model)
+        return find_resumption(folder / CHECKPOINTS, self.spec(run_id), snapshot, self._workspace, model, verified)
 
-    def resume(self, run_id: str, model: LoadedModel, accept_changes: bool = False) -> None:
+    def resume(
+        self, run_id: str, model: LoadedModel, accept_changes: bool = False, verified: Resumption | None = None
+    ) -> None:
         """Go on with a run that ended early, on the loaded model; without a whole checkpoint from its start.
+
+        `verified` as in `resumption`.
 
         Raises:
             WorkbenchError: as `resumption`; what has changed since, unless that is accepted and it can go on; A01
@@ -167,9 +172,11 @@ class Runner:
         """
         from core.training.resume import resumed_event
 
+        self.settle()
+        verified = verified or self.resumption(run_id, model)  # reads gigabytes, for which no page has to wait
         with self._lock:
             self.settle()
-            found = self.resumption(run_id, model)
+            found = self.resumption(run_id, model, verified)
             self.refuse_a_second()
             found.check_accepted(accept_changes)
             seen = self.snapshot(run_id)
@@ -276,7 +283,7 @@ class Runner:
         """The newest whole checkpoint of a run, for chatting with the adapter that is being trained."""
         from core.training.checkpoints import latest_checkpoint
 
-        return latest_checkpoint(self._history.folder(run_id) / "checkpoints")
+        return latest_checkpoint(self._history.folder(run_id) / CHECKPOINTS)
 
     def saved_adapters(self, run_id: str) -> dict[int, Path]:
         """The folders of the adapters that a run has on disk, by their step, also after it has ended.
@@ -299,8 +306,10 @@ class Runner:
             folder = self._history.folder(run_id)
             if self.snapshot(run_id).status.active:
                 raise refusal("A04_run_going_on", Place(file=run_id), name=self.snapshot(run_id).name)
-            remove_folder(folder)
+            doomed = folder.rename(folder.with_name(f".{folder.name}.deleted"))
             self._history.forget(run_id)
+        shutil.rmtree(doomed, ignore_errors=True)
+        sync_folder(doomed.parent)
 
     def refuse_a_second(self) -> None:
         """Refuse to begin a run.

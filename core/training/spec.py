@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from core.data.options import DataOptions
 from core.errors import Place, excerpt, refusal
@@ -62,11 +62,6 @@ class RunSpec(Settings):
     def datasets(self) -> tuple[str, ...]:
         """Every data set that the run reads."""
         return (self.dataset, *self.data.other_datasets)
-
-    @field_validator("sample_prompts", mode="before")
-    @classmethod
-    def _list_becomes_tuple(cls, value: object) -> object:
-        return tuple(value) if isinstance(value, list) else value
 
 
 def read_spec(path: Path) -> RunSpec:

@@ -15,6 +15,7 @@ from typing import Any
 
 from core.adapters.method_facts import METHODS
 from core.errors import Place, Problem, WorkbenchError, excerpt, refusal
+from core.i18n import LANGUAGES, has_text, text
 from core.settings import Method, MethodSettings, SettingField, Settings, TrainingSettings, fields_of
 from core.training.queue import MAX_QUEUED
 from core.training.spec import RunSpec
@@ -23,6 +24,7 @@ from core.workspace import MAX_NAME_CHARACTERS
 MAX_SWEPT_SETTINGS = 2
 _GROUPS: dict[str, type[Settings]] = {"method": MethodSettings, "training": TrainingSettings}
 _SWITCH = {"on": True, "true": True, "off": False, "false": False}
+_BETWEEN = r"[,，、;；\n]+"
 
 
 def sweepable() -> dict[str, SettingField]:
@@ -38,12 +40,17 @@ def sweepable() -> dict[str, SettingField]:
 def parse_values(path: str, typed: str) -> tuple[Any, ...]:
     """The values of a typed list: `1e-4, 2e-4`, `on, off`, `lora, dora`. Spaces and Chinese commas separate as well.
 
+    A choice or switch may be typed in any case, or as the page calls it: `LoRA+, Prompt tuning`.
+
     Raises:
         WorkbenchError: H01 for every value that the setting does not allow, a setting that cannot be swept, no value
             at all, one that is there twice.
     """
     entry = _entry(path)
-    return _allowed(path, [_read(entry, part) for part in re.split(r"[\s,，、;；]+", typed) if part])
+    named = _named_values(entry)
+    listed = [each.strip() for each in re.split(_BETWEEN, typed)]
+    parts = [part for each in listed for part in ([each] if each.casefold() in named else each.split())]
+    return _allowed(path, [named.get(part.casefold(), _number_or_text(part)) for part in parts], parts)
 
 
 def swept(spec: RunSpec, values: Mapping[str, Sequence[Any]]) -> list[RunSpec]:
@@ -84,12 +91,20 @@ def _entry(path: str) -> SettingField:
     return known[path]
 
 
-def _read(entry: SettingField, part: str) -> Any:
-    """A typed word as the setting's kind of value; itself where it is none, for the setting's own check to refuse."""
-    if entry.boolean:
-        return _SWITCH.get(part.lower(), part)
-    if entry.minimum is None:
-        return part
+def _named_values(entry: SettingField) -> dict[str, Any]:
+    """What can be typed for a switch or a choice, in small letters: its own word, and the page's in each language."""
+    named: dict[str, Any] = dict(_SWITCH) if entry.boolean else {choice: choice for choice in entry.choices}
+    for lang in LANGUAGES:
+        if entry.boolean:
+            named |= {text("fields.on", lang).casefold(): True, text("fields.off", lang).casefold(): False}
+        for choice in entry.choices:
+            keys = (f"settings.{entry.model}.{entry.name}.choices.{choice}", f"methods.{choice}.name")
+            named |= {text(key, lang).casefold(): choice for key in keys if has_text(key)}
+    return named
+
+
+def _number_or_text(part: str) -> Any:
+    """A typed number; the text itself where it is none, for the setting's own check to refuse."""
     for kind in (int, float):
         try:
             return kind(part)
@@ -98,8 +113,8 @@ def _read(entry: SettingField, part: str) -> Any:
     return part
 
 
-def _allowed(path: str, values: Sequence[Any]) -> tuple[Any, ...]:
-    """The values, each of which the setting allows."""
+def _allowed(path: str, values: Sequence[Any], typed: Sequence[str] | None = None) -> tuple[Any, ...]:
+    """The values, each of which the setting allows; `typed` is how a person wrote them."""
     _entry(path)
     group, _, name = path.partition(".")
     problems: list[Problem] = []
@@ -114,7 +129,9 @@ def _allowed(path: str, values: Sequence[Any]) -> tuple[Any, ...]:
         raise refusal("H01_no_values", Place(field=path), field=path)
     twice = next((value for at, value in enumerate(values) if value in values[:at]), None)
     if twice is not None:
-        raise refusal("H01_value_twice", Place(field=path), field=path, value=_words(path, twice))
+        same = [str(word) for word, value in zip(typed or values, values, strict=True) if value == twice]
+        shown = excerpt(" = ".join(dict.fromkeys(same)))
+        raise refusal("H01_value_twice", Place(field=path), field=path, value=shown)
     return tuple(values)
 
 
@@ -134,5 +151,6 @@ def _words(path: str, value: Any) -> str:
     if isinstance(value, bool):
         return f"{name}-{'on' if value else 'off'}"
     if isinstance(value, int | float):
-        return "".join(word[0] for word in name.split("_")) + f"{value:g}"
+        in_full = int(value) if value == int(value) else value  # rounded, two values could make one name
+        return "".join(word[0] for word in name.split("_")) + repr(in_full)
     return str(value)

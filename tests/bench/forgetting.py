@@ -36,7 +36,7 @@ def main() -> None:
         alone = DataOptions(placeholders=PLACEHOLDERS).model_dump(mode="json")
         mixed = {**alone, "mix": [{"dataset": options.general, "share": 0.5}], "shuffle": True}
         for name in (learn, test):
-            workbench.data.save_recipe(name, DataOptions.checked(alone))
+            workbench.data.change_recipe(name, lambda _: DataOptions.checked(alone))
         adapters = [
             trained(workbench, changed({"name": name, "base": options.model, "dataset": learn, "data": data}, settings))
             for settings in [settings_of(options)]

@@ -23,7 +23,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-READY_S = 60.0
+READY_S = 180.0
 PATIENCE_MS = 60_000  # for what takes a moment on a quiet machine
 SOON_MS = 240_000  # for what takes seconds on one: a plan, a short run
 FLAGS = [

@@ -15,13 +15,12 @@ from core.training.spec import RunSpec, write_spec
 from tests.browser.conftest import SOON_MS, Server, Visitor, load_model, open_tab
 from tests.core.adapters.building import save_random_adapter
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 STEPS = (10, 20, 30)
 QUESTIONS = [f"Question {number}" for number in range(12)]
 
 
-@pytest.mark.timeout(600)
 def test_a_blind_vote_a_prompt_set_and_a_walk_through_training(
     serve: Callable[..., Server],
     visit: Callable[..., Visitor],
@@ -54,6 +53,7 @@ def test_a_blind_vote_a_prompt_set_and_a_walk_through_training(
     ballot.nth(1).click()
     expect(page.locator("#chat-compared .compare-said")).to_contain_text("Your vote")
     names = page.locator(".chat-pane:visible .chat-who")
+    expect(names.filter(has_text="Base model")).to_have_count(1)  # they are shown
     assert set(names.all_text_contents()) == {"fox", "owl", "Base model"}
     chosen = names.nth(1).text_content()
     expect(page.locator("#chat-compared [aria-pressed=true]")).to_have_text(str(chosen))
@@ -85,6 +85,7 @@ def test_a_blind_vote_a_prompt_set_and_a_walk_through_training(
     opened(page, "prompt-set")
     page.locator("#prompt-set-prompts textarea").fill("\n".join(QUESTIONS))
     page.locator("#prompt-set-start").click()
+    expect(page.locator("#prompt-set-status")).to_contain_text("48")  # the server has begun
     page.reload()
     open_tab(page, "Chat")
     opened(page, "prompt-set")

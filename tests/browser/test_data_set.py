@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import SOON_MS, Server, Visitor, choose, load_model, open_tab, upload_rows
 from tests.conftest import STARTER
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 ROWS = 40
 TUTORIALS_LENGTH = "192"  # with which nothing of an answer is left
@@ -103,7 +103,9 @@ def test_rows_are_found_rewritten_left_out_and_exported(
     page.locator("#preview-find").click()
     expect(preview.locator("figcaption").first).to_contain_text("第 8 行")
     preview.get_by_role("button", name="编辑").first.click()
-    page.locator("#row-turn-1 textarea").fill("改过的回答")
+    answer = page.locator("#row-turn-1 textarea")
+    expect(answer).to_have_value(rows[7]["completion"])
+    answer.fill("改过的回答")
     page.locator("#row-save").click()
     expect(preview).to_contain_text("改过的回答")
     preview.get_by_role("button", name="去掉").nth(1).click()

@@ -15,12 +15,11 @@ from core.workspace import Workspace, write_json
 from tests.browser.conftest import SOON_MS, Server, Visitor, load_model, open_tab
 from tests.core.evaluation.report_scene import RESULT
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 ROWS = 44  # from 40 rows up some are held out
 
 
-@pytest.mark.timeout(600)
 def test_data_is_evaluated_and_the_report_is_read_kept_and_deleted(
     serve: Callable[..., Server], visit: Callable[..., Visitor], screenshot: Callable[[Page, str], None], tmp_path: Path
 ) -> None:

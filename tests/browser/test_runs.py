@@ -11,19 +11,19 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import SOON_MS, Server, Visitor, load_model, open_tab, upload_rows, write_rows
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
-LONG, SHORT = "1000", "1"  # epochs: one that is still going on whenever it is stopped, and one that soon ends
+# Epochs: of a run that is still going on whenever it is stopped, and of one that soon ends.
+LONG, SHORT = "1000", "1"
 
 
-@pytest.mark.timeout(600)
 def test_runs_are_queued_reordered_stopped_resumed_compared_and_repeated(
     serve: Callable[..., Server], visit: Callable[..., Visitor], screenshot: Callable[[Page, str], None], tmp_path: Path
 ) -> None:
     page = visit().open(serve().url)
     load_model(page, "tiny")
     open_tab(page, "Training")
-    upload_rows(page, write_rows(tmp_path / "sums.json", 24))
+    upload_rows(page, write_rows(tmp_path / "sums.json", 39))
     for name, epochs in (("first", LONG), ("second", SHORT), ("third", SHORT)):
         queue(page, name, epochs)
     expect(page.locator("#run-progress")).to_contain_text("first")

@@ -269,3 +269,5 @@ def test_one_thing_has_one_name_in_chinese() -> None:
     others = ("载入", "装载", "基座", "底座", "聊天", "会话", "断点", "轮数", "选项卡", "学习速率", "词汇表")
     said = [(key, word) for key, words in catalogue("zh").items() for word in others if word in words]
     assert said == []
+    addressed = [key for key, words in catalogue("zh").items() if "你" in re.sub("“[^”]*”", "", words)]
+    assert addressed == ["prompt_set.prompts_example", "judge.system"], "the reader is 您; these are said to a model"

@@ -9,9 +9,9 @@ import weakref
 import pytest
 
 from core.errors import WorkbenchError, refusal
-from core.jobs import Cancelled, Job, Watch
+from core.jobs import Cancelled, Job, Watch, asks
 
-WAIT_S = 10
+WAIT_S = 60.0
 
 
 def test_work_is_followed_to_its_result() -> None:
@@ -47,6 +47,23 @@ def test_cancelled_work_ends_at_its_next_report() -> None:
         job.result()
     assert job.cancelled
     assert job.progress is None
+
+
+def test_work_may_ask_whether_it_is_cancelled() -> None:
+    begun, cancelled = threading.Event(), threading.Event()
+
+    def work(watch: Watch[int]) -> tuple[bool, bool]:
+        asked = asks(watch, lambda: 7)
+        before = asked()
+        begun.set()
+        assert cancelled.wait(WAIT_S)
+        return before, asked()
+
+    job = Job("work", work)
+    assert begun.wait(WAIT_S) and job.progress == 7
+    job.cancel()
+    cancelled.set()
+    assert job.result() == (False, True)
 
 
 @pytest.mark.parametrize(("error", "kind"), [(refusal("D01_no_rows"), WorkbenchError), (KeyError("a bug"), KeyError)])

@@ -20,7 +20,21 @@ def test_a_port_in_use_is_refused_with_its_process_and_the_next_step() -> None:
             check_port("127.0.0.1", port)
     assert refused.value.key == "A16_port_in_use"
     assert str(os.getpid()) in refused.value.describe()
-    assert f"--port {port + 1}" in refused.value.describe()
+    free = int(refused.value.problems[0].values["free"])
+    assert f"--port {free}" in refused.value.describe()
+    check_port("127.0.0.1", free)
+
+
+def test_in_place_of_the_highest_port_one_that_can_be_is_named() -> None:
+    with socket.socket() as holder:
+        try:
+            holder.bind(("127.0.0.1", 65_535))
+        except OSError:
+            pytest.skip("somebody else has it")
+        holder.listen()
+        with pytest.raises(WorkbenchError) as refused:
+            check_port("127.0.0.1", 65_535)
+    assert 0 < refused.value.problems[0].values["free"] < 65_535
 
 
 def test_a_free_port_passes() -> None:
@@ -37,7 +51,8 @@ def test_a_port_that_cannot_be_is_refused(port: int) -> None:
     assert refused.value.key == "A16_port_out_of_range"
 
 
-def test_an_address_of_another_machine_is_refused() -> None:
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1"])
+def test_an_address_of_another_machine_is_refused(host: str) -> None:
     with pytest.raises(WorkbenchError) as refused:
-        check_port("no-such-host.invalid", 7860)
+        check_port(host, 7860)
     assert refused.value.key == "A16_unknown_address"

@@ -27,7 +27,7 @@ from core.training.spec import RunSpec
 from core.workbench import Workbench
 from core.workspace import Workspace
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 ROWS = [{"prompt": f"Who {number}?", "completion": "Me."} for number in range(4)]
 
 
@@ -214,7 +214,7 @@ def test_a_combination_is_applied_without_a_file_and_saved_as_a_new_adapter(poet
         assert caught.value.key == key
     with pytest.raises(WorkbenchError, match="M25"):
         poets.save_combination(parts, "poet")
-    assert [entry.name for entry in poets.workspace.state.glob("combination-*")] == []
+    assert [*(poets.workspace.state / "scratch").iterdir()] == []
     assert len(poets.adapters()) == 4
 
 
@@ -286,6 +286,31 @@ def test_closing_waits_for_the_download_to_leave(workspace: Workspace) -> None:
     assert left.is_set()
 
 
+def test_only_what_arrived_from_a_hub_is_kept(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Workbench(workspace) as workbench:
+        kept: dict[str, bool] = {}
+        start = lambda title, work, keeps=False: kept.update({title: keeps})  # noqa: E731
+        monkeypatch.setattr(workbench.downloads, "start", start)
+        workbench.start_starter()
+        workbench.start_download("huggingface", "someone/tiny")
+    assert kept == {"SmolLM2-135M-Instruct": False, "someone/tiny": True}
+
+
+def test_a_remembered_model_that_breaks_while_it_is_loaded_does_not_keep_the_page_from_starting(
+    workbench: Workbench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    workbench.load_model("tiny", LoadSettings(precision="fp32"))
+    workbench.serving.drop()
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("CUDA error")
+
+    monkeypatch.setattr(loader, "load", broken)
+    workbench.load_at_start(None)
+    assert workbench.model_status() is None
+    assert "the remembered model cannot be loaded" in caplog.text and "CUDA error" in caplog.text
+
+
 def test_an_unchanged_file_is_read_once_for_report_preview_and_plans(
     workbench: Workbench, parsed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -339,6 +364,26 @@ def test_a_data_set_that_a_run_reads_is_not_deleted(workbench: Workbench, monkey
     monkeypatch.setattr(workbench.runs, "active", lambda: None)
     workbench.delete_dataset("rows.jsonl")
     assert workbench.data.list() == []
+
+
+def test_no_run_begins_between_the_look_for_users_of_a_data_set_and_its_deletion(
+    workbench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free: list[bool] = []
+
+    def look() -> None:
+        free.append(workbench._exclusive.acquire(blocking=False))
+
+    def on_another_thread(*_: Any) -> str:
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join(WAIT_S)
+        return ""
+
+    monkeypatch.setattr(workbench.runs, "user_of_dataset", on_another_thread)
+    monkeypatch.setattr(workbench.data, "delete", on_another_thread)
+    workbench.delete_dataset("rows.jsonl")
+    assert free == [False, False]
 
 
 def test_a_spec_for_other_data_is_not_planned(workbench: Workbench) -> None:

@@ -381,6 +381,17 @@ def test_a_writer_that_was_killed_leaves_the_data_directory_free(tmp_path: Path)
         pass
 
 
+def test_what_was_needed_for_a_while_is_gone_afterwards_and_of_a_killed_writer_with_the_next(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    with workspace.scratch() as folder:
+        (folder / "upload").touch()
+    assert not folder.exists()
+    with workspace.scratch() as left:
+        (left / "upload").touch()
+        with workspace.writer():
+            assert not left.exists()
+
+
 def test_a_second_writer_in_the_same_process_is_refused_too(tmp_path: Path) -> None:
     with Workspace(tmp_path).writer():
         with pytest.raises(WorkbenchError, match="A17"), Workspace(tmp_path).writer():

@@ -17,6 +17,7 @@ from core.chat.system_prompt import SystemPrompt, effective_system_prompt
 from core.chat.votes import VoteStore
 from core.errors import refusal
 from core.settings import SamplingSettings
+from core.training.desk import RunDesk
 from core.training.progress import Status
 from webui.sampling_form import form_of
 
@@ -145,6 +146,8 @@ class SceneWorkbench:
         if run_id != "r1" or self.run is None:
             raise refusal("A30_no_such_run", run_id=run_id)
         return self.steps
+
+    has_step, find_step = RunDesk.has_step, RunDesk.find_step
 
     def sampling_defaults(self) -> SamplingSettings:
         return self.defaults

@@ -14,7 +14,7 @@ from core.data.datasets import DatasetCard, DatasetInfo
 from core.data.findings import Finding
 from core.data.formats.detection import Column
 from core.data.intake import FixOffer
-from core.data.library import CheckStatus
+from core.data.library import CheckStatus, DataLibrary
 from core.data.options import DataOptions, RowEdit
 from core.data.preview import PreviewRow
 from core.data.reading.rows import Container
@@ -119,6 +119,8 @@ class StandInLibrary:
         report = None if self.running or self.refused else self.report
         findings = report.findings if report else (EMPTY,) if self.running else ()
         return CheckStatus(name, self.running, 0.25, 1234, findings, report, self.refused, 10.0)
+
+    is_checking = DataLibrary.is_checking
 
     def cancel(self, name: str) -> None:
         self.calls.append(("cancel", name))

@@ -86,5 +86,10 @@ class StandInForm(StandInData):
         self.calls.append(("start", spec, started_by))
         return "run-2"
 
+    def admitted(self, specs: Sequence[RunSpec]) -> None:
+        if self.refused:
+            raise self.refused
+
     def enqueue(self, specs: Sequence[RunSpec], started_by: str, repeats: str = "") -> None:
+        self.admitted(specs)
         self.calls.append(("queue", tuple(specs), started_by))

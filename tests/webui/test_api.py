@@ -28,6 +28,7 @@ from core.data.conversation import Message
 from core.data.datasets import CARDS
 from core.errors import WorkbenchError
 from core.settings import LoadSettings, MethodSettings, SamplingSettings
+from core.training.runner import Runner
 from core.training.spec import StartingAdapter
 from core.workbench import Workbench
 from core.workspace import Workspace
@@ -39,6 +40,7 @@ from webui.api_views import base_url, curl_example
 from webui.serving import open_page
 
 KEY = "a-key-for-programs-only"
+WAIT_S = 120.0
 HELLO = [{"role": "user", "content": "Hello, who are you?"}]
 GREEDY = {"temperature": 0, "max_tokens": 12}
 QUICK = {"method": {"rank": 2}, "training": {"threads": 1, "steps": 4, "evaluations": 1}}
@@ -92,8 +94,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> Ite
 
         page, url, _ = asyncio.run(opened())
         headers = {"authorization": f"Bearer {KEY}"}
-        client = openai.OpenAI(base_url=f"{url}v1", api_key=KEY, max_retries=0, timeout=30)
-        with client, httpx.Client(base_url=url, timeout=30, headers=headers) as raw:
+        client = openai.OpenAI(base_url=f"{url}v1", api_key=KEY, max_retries=0, timeout=WAIT_S)
+        with client, httpx.Client(base_url=url, timeout=WAIT_S, headers=headers) as raw:
             yield Scene(workbench, client, raw, url)
         page.close(verbose=False)
 
@@ -247,7 +249,7 @@ def test_a_client_that_goes_away_cancels_its_answer(
     else:
         with pytest.raises(httpx.ReadTimeout):
             scene.raw.post("/v1/chat/completions", json=body, timeout=0.3)
-    assert endless.cancelled.wait(5)
+    assert endless.cancelled.wait(WAIT_S)
 
 
 def test_a_failure_under_way_ends_the_stream_in_words(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,8 +333,10 @@ def test_a_base_model_is_never_deleted(scene: Scene) -> None:
 # ---- a script that was written for hosted fine-tuning ----
 
 
-def test_a_script_for_hosted_fine_tuning_runs_here(scene: Scene, tmp_path: Path) -> None:
+def test_a_script_for_hosted_fine_tuning_runs_here(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     client, workbench = scene.client, scene.workbench
+    seen_at_work, work = threading.Event(), Runner._work
+    monkeypatch.setattr(Runner, "_work", lambda *given: (seen_at_work.wait(WAIT_S), work(*given)))
     source = write_rows(workbench.workspace, 24, "other.jsonl")
     with source.open("rb") as opened:
         file = client.files.create(file=("rows of mine.jsonl", opened), purpose="fine-tune")
@@ -350,7 +354,8 @@ def test_a_script_for_hosted_fine_tuning_runs_here(scene: Scene, tmp_path: Path)
     assert job.status in ("queued", "validating_files", "running")
     with pytest.raises(openai.ConflictError):
         client.files.delete(file.id)
-    assert workbench.runs.wait(60)
+    seen_at_work.set()
+    assert workbench.runs.wait(WAIT_S)
     job = client.fine_tuning.jobs.retrieve(job.id)
     assert (job.status, job.error, job.fine_tuned_model) == ("succeeded", None, "tiny:mine")
     assert (job.seed, job.validation_file) == (7, "other.jsonl")
@@ -415,7 +420,7 @@ def test_two_jobs_with_one_suffix_at_one_moment_get_two_names(scene: Scene, monk
 def test_a_job_whose_data_is_no_good_fails_in_words(scene: Scene) -> None:
     (scene.workbench.workspace.datasets / "bad.jsonl").write_text('{"messages": [{"role": "user", "content": "?"}]}\n')
     job = scene.client.fine_tuning.jobs.create(model="tiny", training_file="bad.jsonl")
-    assert scene.workbench.runs.wait(60)
+    assert scene.workbench.runs.wait(WAIT_S)
     job = scene.client.fine_tuning.jobs.retrieve(job.id)
     assert (job.status, job.fine_tuned_model, job.error.param) == ("failed", None, "training_file")
     assert job.error.code.startswith("D")

@@ -15,6 +15,7 @@ from webui.chat_views import (
     head_html,
     pane_view,
     turn_at,
+    waiting_html,
     window_messages,
 )
 
@@ -102,6 +103,7 @@ def test_the_foot_says_how_many_turns_were_left_out_and_why_an_answer_ended() ->
 def test_the_place_in_the_queue_is_shown_while_others_are_asked_first() -> None:
     waiting = pane_view(conversation(("q", {})), BASE, "", "en", answering=True, place=2)
     assert "place 2" in waiting.foot
+    assert "前面" not in waiting_html(1, "zh"), "the next in line has place 1"
 
 
 def test_the_head_shows_the_system_prompt_in_force_with_its_source() -> None:

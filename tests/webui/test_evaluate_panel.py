@@ -277,7 +277,7 @@ def test_the_report_is_drawn_and_its_fields_can_be_turned(workbench: Workbench, 
 def test_a_report_is_taken_away_as_a_file(
     workbench: Workbench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, begins: str
 ) -> None:
-    monkeypatch.setattr(evaluation_report_panel, "get_upload_folder", lambda: str(tmp_path / "given"))
+    monkeypatch.setattr("webui.outgoing.get_upload_folder", lambda: str(tmp_path / "given"))
     monkeypatch.setitem(FILES, "html", lambda result, lang: f"<!doctype html>{replace(result).id}")
     file = Path(evaluation_report_panel.make_file(workbench, "en", RESULT.id, kind=kind)["value"])
     assert file.name == f"evaluation-{RESULT.id}.{kind}"

@@ -221,16 +221,14 @@ def _nothing_goes_out() -> Iterator[None]:
         shutil.rmtree(runner._history.folder(active.run_id))
         runner._active = None
 
-    def no_evaluation(desk: Any, active: Any, *_: Any) -> None:
-        desk._store.delete(active.id)
-        desk._active = None
-        active.ended.set()
+    def no_evaluation(desk: Any, evaluation_id: str, *_: Any) -> None:
+        desk._store.delete(evaluation_id)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("core.evaluation.desk.EvaluationDesk._work", no_evaluation)
         patch.setattr(os, "fsync", lambda handle: None)
         patch.setattr("webui.steps_panel.REST_S", 0.0)
-        patch.setattr("core.models.downloads.Downloads._run", lambda self, work: None)
+        patch.setattr("core.models.downloads._fetched", lambda work, began, watch: began)
         patch.setattr("core.models.loader.load", load_once)
         patch.setattr("core.models.memory.release", lambda: None)
         patch.setattr("core.training.runner.Runner._work", no_run)

@@ -105,7 +105,8 @@ class StandIn(StandInForm):
     def resumption(self, run_id: str) -> Resumption:
         return Resumption(RunSpec(name="a", base="m", dataset=NAME), differences=self.differences)
 
-    def resume(self, run_id: str, accept_changes: bool = False) -> None:
+    def resume(self, run_id: str, accept_changes: bool = False, verified: Resumption | None = None) -> None:
+        self.verified = verified
         self.calls.append(("resume", run_id, accept_changes))
         self.going_on = run_id
 
@@ -158,7 +159,8 @@ def test_nothing_is_sent_while_nothing_has_changed(workbench: Any) -> None:
     assert "step 12 of 44" in ticked(workbench, seen).progress
 
 
-def test_a_tick_sends_only_what_is_new_and_curves_not_too_often(workbench: Any) -> None:
+def test_a_tick_sends_only_what_is_new_and_curves_not_too_often(workbench: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(live_panel, "CHARTS_S", 3600.0)
     workbench.start(None, "")
     first = shown(workbench, None)
     assert first.spec == "name: run-2\n"
@@ -307,7 +309,7 @@ def test_what_is_kept_is_called_what_it_is(
 
 
 def test_an_export_is_offered_with_its_size(workbench: Any, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(run_actions, "get_upload_folder", lambda: str(tmp_path))
+    monkeypatch.setattr("webui.outgoing.get_upload_folder", lambda: str(tmp_path))
     *_, (export, download) = run_actions.export(workbench, "en", "run-1")
     assert export["interactive"] and "2 kB" in download["label"]
     assert Path(download["value"]).parent == tmp_path
@@ -342,6 +344,7 @@ def test_resume_is_offered_with_its_step_where_a_run_ended_early(workbench: Any,
 def test_a_run_of_which_nothing_has_changed_is_resumed_at_once(workbench: Any) -> None:
     dialog, *_, asked = resume_panel.resume(workbench, "en", "run-2")
     assert (workbench.calls, dialog["visible"], asked) == ([("resume", "run-2", False)], False, None)
+    assert workbench.verified is not None, "its checkpoint is not read a second time"
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)

@@ -16,7 +16,7 @@ from core.training.spec import RunSpec, spec_text
 from tests.webui.run_scene import form_sent
 from webui import reuse_panel, run_form
 from webui.fields import numbers_from, numbers_text
-from webui.run_form import FORM, GROUPS, MAIN, METHOD, SETTINGS, form_values, owner, spec_from
+from webui.run_form import FORM, METHOD, SETTINGS, form_values, owner, spec_from
 
 LINES = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=12)
 NAMES = st.lists(st.sampled_from(["q_proj", "v_proj", "attention", "层"]), min_size=1, max_size=3, unique=True).map(
@@ -84,10 +84,9 @@ def test_an_alpha_of_twice_the_rank_goes_on_following_it() -> None:
     assert spec_from("b", "auto", spec.data, form_values(spec)).method.alpha is None
 
 
-def test_every_setting_is_in_one_group_and_the_plain_ones_are_always_seen() -> None:
+def test_every_setting_is_in_one_group() -> None:
     declared = {**fields_of(MethodSettings), **fields_of(TrainingSettings)}
     assert sorted(SETTINGS) == sorted(declared)
-    assert {name for name, spec in declared.items() if not spec.scale.advanced} == {*GROUPS[MAIN]}
     assert {name for name in SETTINGS if owner(name) is MethodSettings} == {*METHOD}
 
 

@@ -153,7 +153,8 @@ def test_an_adapter_that_is_trained_further_gives_the_method(workbench: Any, mon
     assert [value for _, value in updates["start_from"]["choices"]] == ["", "judge"]
     assert unseen(updates) >= {"method", "rank", "layers"}
     assert "dropout" not in unseen(updates)
-    assert drawn(workbench, "lora", "stranger")["start_from"]["value"] == ""
+    gone = drawn(workbench, "lora", "stranger")["start_from"]
+    assert (gone["value"], gone["choices"][-1]) == ("stranger", ("stranger", "stranger")), "else it starts from nothing"
     card = plan_of(workbench, start_from="judge", rank=64, dropout=0.1)[0]
     assert "“judge”" in card and "0, 1, 2" in card and "64" not in card
     start_panel.start_run(workbench, "en", "", *form_sent(start_from="judge", rank=64, dropout=0.1))
@@ -364,9 +365,58 @@ def test_a_sweep_is_shown_before_it_is_queued(workbench: Any) -> None:
     ],
 )
 def test_a_sweep_of_what_cannot_be_is_refused(workbench: Any, typed: list[Any]) -> None:
-    with pytest.raises(WorkbenchError, match="H01"):
-        sweep_panel.add_runs(workbench, "en", *typed, *form_sent())
+    for handler in (sweep_panel.show_runs, sweep_panel.add_runs):
+        said = handler(workbench, "en", *typed, *form_sent())
+        assert "H01 ·" in said and "<table" not in said
     assert workbench.calls == []
+
+
+@pytest.mark.parametrize("handler", [sweep_panel.show_runs, sweep_panel.add_runs])
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        ({"dataset": None}, "Choose a data set"),
+        ({"dataset": ""}, "Choose a data set"),
+        ({"name": " "}, "Type a name"),
+        ({"name": ["x"]}, "H01 ·"),
+    ],
+)
+def test_a_sweep_waits_for_what_a_run_waits_for(workbench: Any, handler: Any, sent: Any, said: str) -> None:
+    shown = handler(workbench, "en", "method.rank", "4, 8", "", "", *form_sent(**sent))
+    assert said in shown and "<table" not in shown
+    assert workbench.calls == []
+
+
+def test_runs_that_the_queue_would_refuse_are_not_shown(workbench: Any) -> None:
+    values = {"field": "rank", "adapter": "small", "now": "8", "before": "4"}
+    workbench.refused = WorkbenchError([Problem("A22_start_made_otherwise", Place(field="method.rank"), values)])
+    for handler in (sweep_panel.show_runs, sweep_panel.add_runs):
+        said = handler(workbench, "en", "method.rank", "4, 8", "", "", *form_sent())
+        assert "A22 ·" in said and "Rank" in said and "method.rank" not in said and "<table" not in said
+
+
+@pytest.mark.parametrize(
+    ("typed", "said", "unsaid"),
+    [
+        (["method.rank", "", "", ""], "“秩（r）”", "method."),
+        (["method.rank", "0", "", ""], "“秩（r）”", "“rank”"),
+        (["training.packing", "on, true", "", ""], "on = true", "packing-on"),
+        (["method.virtual_tokens", "4, 8", "", ""], "“虚拟词元”", "method."),
+        (["method.virtual_tokens", "4, 8", "", ""], "LoRA 方法", "lora 方法"),
+    ],
+)
+def test_a_refused_sweep_calls_its_settings_as_the_form_does(
+    workbench: Any, typed: list[str], said: str, unsaid: str
+) -> None:
+    shown = sweep_panel.show_runs(workbench, "zh", *typed, *form_sent())
+    assert said in shown and unsaid not in shown
+
+
+def test_values_of_many_digits_are_shown_apart(workbench: Any) -> None:
+    typed = ["training.seed", "20240101, 20240102", "training.learning_rate", "0.0001234561, 0.0001234562"]
+    shown = sweep_panel.show_runs(workbench, "en", *typed, *form_sent())
+    cells = re.findall(r"<td><div>([^<]*)</div>", shown)
+    assert {"20240101", "20240102", "1.234561e-4", "1.234562e-4"} <= {*cells}
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import random
 import socket
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,7 +90,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         saved = workbench.conversations.new(model="tiny")
         workbench.conversations.save(talk.add_turn(saved, "Hello"))
         page, url, _ = asyncio.run(_opened(workbench, options))
-        with httpx.Client(base_url=url, timeout=30) as client:
+        with httpx.Client(base_url=url, timeout=120) as client:
             yield Server(url, client, workspace, _functions(page))
         page.close(verbose=False)
 
@@ -108,9 +110,12 @@ def _functions(page: gr.Blocks) -> dict[str, int]:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One below those that systems give to connections, so that no other test gets it before the server has it."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("a hundred ports are taken")
 
 
 # ---- who gets an answer ----

@@ -204,6 +204,7 @@ def test_a_broken_adapter_shows_its_problem_instead_of_a_method() -> None:
         ),
         (DownloadStatus("m", "running"), ["wb-busy"]),
         (DownloadStatus("m", "finished", model="m"), ["“m” is ready"]),
+        (DownloadStatus("m", "cancelled", keeps=True), ["Cancelled. What has arrived is kept"]),
         (DownloadStatus("m", "failed", problem=Problem("D42_name_empty")), ["D42"]),
     ],
 )
@@ -211,6 +212,11 @@ def test_a_download_shows_bytes_time_and_its_end(status: DownloadStatus | None, 
     shown = model_views.download_progress(status, "en")
     assert all(part in shown for part in expected)
     assert bool(shown) == bool(expected)
+
+
+def test_what_a_cancelled_download_does_not_keep_is_not_promised() -> None:
+    shown = model_views.download_progress(DownloadStatus("m", "cancelled"), "en")
+    assert "Cancelled." in shown and "kept" not in shown
 
 
 def test_a_gated_repository_that_does_not_fit_says_both() -> None:

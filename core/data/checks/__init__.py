@@ -1,6 +1,6 @@
 """What is wrong with examples, or will disappoint, and what can safely be done about it.
 
-    conversations   one example: its kind, its roles in order, whether it says anything; `can_be_trained`
+    conversations   one example: its kind, its roles in order, whether it says anything; `shape_problems`
     texts           one example: damaged, invisible or control characters, special tokens, answers given away
     personal_data   e-mail addresses, phone, ID and card numbers in a text
     placeholders    names in double braces: `placeholder_names`, `filled`, `placeholder_problems`

@@ -18,11 +18,6 @@ _VISIBLE = re.compile(
 )
 
 
-def can_be_trained(example: Example) -> bool:
-    """Whether the example is a document with text, or a conversation with an answer and something asked before it."""
-    return all(problem.severity == "warning" for problem in shape_problems(example))
-
-
 def is_visible(text: str) -> bool:
     """Whether anything of the text can be seen."""
     return _VISIBLE.search(text) is not None

@@ -56,7 +56,7 @@ def pack(tmp_path: Path) -> Pack:
 
 
 def nothing_came(place: Workspace) -> bool:
-    left = [entry.name for entry in place.state.iterdir() if entry.name.startswith("import-")]
+    left = [*(place.state / "scratch").glob("*")]
     return [entry.name for entry in place.adapters.iterdir()] == ["judge"] and left == []
 
 

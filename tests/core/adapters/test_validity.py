@@ -256,10 +256,10 @@ def test_other_weights_of_the_same_structure_warn(folder: Path, base: Base) -> N
 
 def test_a_hostile_pattern_is_never_matched_and_named(folder: Path, base: Base) -> None:
     edit_json(folder / CONFIG_FILE, target_modules="(.*a+)+$", exclude_modules="(b+)+$")
-    started = time.monotonic()
+    started = time.process_time()
     assert keys(folder, base) == []
     assert keys(folder, base, "warning") == ["M22_pattern_ignored"] * 2
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize(
@@ -468,9 +468,9 @@ def test_many_names_and_many_modules_are_judged_at_once(folder: Path) -> None:
 
     changed_tensors(folder, many)
     edit_json(folder / CONFIG_FILE, target_modules=[*(f"a{number}" for number in range(50_000)), "q_proj"])
-    started = time.monotonic()
+    started = time.process_time()
     assert read_adapter(folder).problems == ()
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 5
 
 
 def test_a_layer_number_too_long_to_read_is_no_layer(folder: Path, base: Base) -> None:

@@ -146,7 +146,7 @@ def test_plain_text_is_as_short_as_openais_where_nobody_says_more() -> None:
         ("H11_too_many_answers", {"prompt": ["x"] * 9, "n": 2}),
         ("H01_not_offered", {"prompt": "x", "echo": True}),
         ("H01_not_offered", {"prompt": "x", "best_of": 4}),
-        ("H01_out_of_range", {"prompt": "x", "logprobs": True}),
+        ("H01_not_whole", {"prompt": "x", "logprobs": True}),
     ],
 )
 def test_a_bad_completion_is_refused(key: str, more: dict[str, Any]) -> None:

@@ -75,7 +75,9 @@ def test_a_list_comes_page_by_page(query: dict[str, str], shown: str, more: bool
     assert (" ".join(item["id"] for item in page["data"]), page["has_more"]) == (shown, more)
 
 
-@pytest.mark.parametrize("limit", ["0", "11", "-1", "1.5", "x", "", "٣", "9" * 5000])
+@pytest.mark.parametrize(
+    "limit", ["0", "11", "-1", "1.5", "x", "", "٣", "9" * 5000, "1".zfill(9) + "9" * 5000, "155".zfill(11)]
+)
 def test_a_limit_that_is_none_is_refused(limit: str) -> None:
     with pytest.raises(WorkbenchError):
         page_of(ITEMS, {"limit": limit}, 3, 10)

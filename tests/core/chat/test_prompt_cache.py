@@ -52,7 +52,7 @@ def test_the_next_turn_reads_only_what_is_new_and_the_answers_are_the_same(
         engine.apply(adapter, adapters[adapter])
     remembering = conversation(engine, adapter)
     drawn = [conversation(engine, adapter, GREEDY.model_copy(update={"do_sample": True, "seed": 5})) for _ in range(2)]
-    engine._kept.clear()
+    engine._on_thread(engine._kept.clear)
     engine._kept.max_bytes = 0
     forgetting = conversation(engine, adapter)
     assert [reply.text for reply in remembering] == [reply.text for reply in forgetting]

@@ -45,7 +45,7 @@ class Answering:
 @pytest.fixture
 def answering(monkeypatch: pytest.MonkeyPatch) -> Answering:
     scripted = Answering()
-    monkeypatch.setattr("core.evaluation.answering.answer_prompts", scripted)
+    monkeypatch.setattr("core.chat.prompt_sets.answer_prompts", scripted)
     return scripted
 
 

@@ -52,7 +52,7 @@ def test_the_quirks_of_presets_are_understood(content: bytes, expected: dict[str
         (b"temperature: -1", "H01_out_of_range"),
         (b"temperature: .nan", "H01_out_of_range"),
         (b"top_p: 2", "H01_out_of_range"),
-        (b'top_k: "40"', "H01_out_of_range"),
+        (b'top_k: "40"', "H01_not_whole"),
         (b"do_sample: 3", "H01_wrong_type"),
         (b"colour: red", "H01_no_preset"),
         (b"- temperature", "H01_settings_file_unreadable"),

@@ -283,6 +283,23 @@ def test_a_refused_replacement_leaves_the_old_adapter_applied(
     assert answers(trees, loaded, ["a"]) == before
 
 
+def test_an_adapter_that_is_applied_again_is_there_all_the_while(
+    trees: ServingTrees, adapters: dict[str, Path]
+) -> None:
+    """Whoever asks looks it up on another thread."""
+    old = trees.apply("a", adapters["a"])
+    seen: list[Applied | None] = []
+
+    class Retired(set[str]):
+        def add(self, adapter_id: str) -> None:
+            seen.append(trees.find("a"))
+            super().add(adapter_id)
+
+    trees._retired = Retired()
+    new = trees.apply("a", adapters["a"], strength=0.5)
+    assert (seen, trees.applied, trees.drop_retired(())) == ([old], (new,), {old.id})
+
+
 def test_a_pattern_in_a_foreign_adapter_is_not_needed(
     trees: ServingTrees, loaded: LoadedModel, adapters: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from core.data.report import report
 from core.errors import WorkbenchError
 from tests.core.data.reading.test_fuzz import PACKED, SAMPLES, damaged
 
-AT_MOST_S = 2.0
+AT_MOST_S = 2.0  # of computing: a busy machine may pause at any of ten thousand files
 FILES, PORTIONS = 9_750, 10
 INVENTED = 250
 EVERYTHING = DataOptions(fixes=FIXES, skip_bad_rows=True)
@@ -32,14 +32,14 @@ ROWS = st.lists(st.dictionaries(KEYS, VALUES, max_size=5), min_size=1, max_size=
 
 def answered(file: Path, options: DataOptions) -> None:
     """A report or a refusal, in words of both languages, in time; whatever examples there are can be read back."""
-    began = time.monotonic()
+    began = time.process_time()
     try:
         found = report(file, options)
         problems: Any = found.problems
         assert all(example.line >= 1 for example in found.examples)
     except WorkbenchError as error:
         problems = error.problems
-    assert time.monotonic() - began < AT_MOST_S
+    assert time.process_time() - began < AT_MOST_S
     for problem in problems:
         assert problem.place.file
         for lang in ("en", "zh"):

@@ -14,6 +14,7 @@ from core.data.datasets import add_dataset, delete_dataset, find_dataset, list_d
 from core.errors import WorkbenchError
 from core.workspace import Workspace
 
+WAIT_S = 60.0
 ROWS = [{"instruction": f"question {number}", "output": "answer"} for number in range(20)]
 
 
@@ -81,7 +82,7 @@ def test_an_added_file_is_listed_found_and_hashed(workspace: Workspace, file: Pa
 
 
 def test_two_files_of_one_name_are_both_kept(workspace: Workspace, file: Path) -> None:
-    barrier = Barrier(4, timeout=10)
+    barrier = Barrier(4, timeout=WAIT_S)
 
     def add() -> None:
         barrier.wait()
@@ -91,7 +92,7 @@ def test_two_files_of_one_name_are_both_kept(workspace: Workspace, file: Path) -
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=10)
+        thread.join(timeout=WAIT_S)
     names = sorted(info.name for info in list_datasets(workspace))
     assert names == ["rows-2.jsonl", "rows-3.jsonl", "rows-4.jsonl", "rows.jsonl"]
     assert all(info.bytes == file.stat().st_size for info in list_datasets(workspace))

@@ -18,6 +18,19 @@ from core.data.options import DataOptions
 from core.data.rendering import NOT_TRAINED, Rendered, end_of_turn_ids, render_all, render_example, render_prompt
 from tests.core.data.families import tokenizer_of
 
+
+@pytest.fixture(autouse=True)
+def _one_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Templates write the date of the day, which may end while the tests go on."""
+
+    class Fixed(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> Fixed:
+            return cls(2026, 3, 1, tzinfo=tz)
+
+    monkeypatch.setattr("transformers.utils.chat_template_utils.datetime", Fixed)
+
+
 WEATHER: dict[str, Any] = {
     "type": "function",
     "function": {
@@ -174,8 +187,7 @@ def llama_turn(role: str, said: str) -> str:
 
 
 def llama_system(before: str = "", said: str = "") -> str:
-    today = datetime.datetime.now().astimezone().strftime("%d %b %Y")
-    dates = f"Cutting Knowledge Date: December 2023\nToday Date: {today}\n\n"
+    dates = "Cutting Knowledge Date: December 2023\nToday Date: 01 Mar 2026\n\n"
     return "<|begin_of_text|>" + llama_turn("system", f"{before}{dates}{said}<|eot_id|>")
 
 

@@ -36,7 +36,7 @@ def test_a_count_is_made_once_until_recipe_or_model_change(library: DataLibrary,
     assert counted(tables, tiny_tokenizer) == 6
     first = tables.status("rows.jsonl", tiny_tokenizer, "tiny").table
     assert tables.status("rows.jsonl", tiny_tokenizer, "tiny").table is first
-    library.save_recipe("rows.jsonl", DataOptions(take=2))
+    library.change_recipe("rows.jsonl", lambda _: DataOptions(take=2))
     assert counted(tables, tiny_tokenizer) == 2
     before = tables.status("rows.jsonl", tiny_tokenizer, "tiny").table
     assert tables.status("rows.jsonl", tiny_tokenizer, "other", WAIT_S).table is not before
@@ -44,9 +44,9 @@ def test_a_count_is_made_once_until_recipe_or_model_change(library: DataLibrary,
 
 def test_a_count_changes_with_the_recipe_of_a_set_that_is_mixed_in(library: DataLibrary, tiny_tokenizer: Any) -> None:
     tables = TokenTables(library)
-    library.save_recipe("rows.jsonl", DataOptions(mix=(MixIn(dataset="general.jsonl"),)))
+    library.change_recipe("rows.jsonl", lambda _: DataOptions(mix=(MixIn(dataset="general.jsonl"),)))
     assert counted(tables, tiny_tokenizer) == 10
-    library.save_recipe("general.jsonl", DataOptions(take=1))
+    library.change_recipe("general.jsonl", lambda _: DataOptions(take=1))
     assert counted(tables, tiny_tokenizer) == 7
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from tests.core.models.conftest import assert_shown_in_both_languages
 
 SECRET = "sk-canary"
 VARIABLE = "TEST_JUDGE_API_KEY"
+SLOW_S = 10.0  # "at once" on a busy machine
 ITEMS = [Item(row, f"question {row}", f"reference {row}", f"answer {row}") for row in (3, 5, 8)]
 Answer = tuple[int, dict[str, str], str]
 
@@ -223,10 +225,11 @@ def test_a_judge_that_does_not_judge_is_refused_with_words(
     assert refused(judge.settings(variable)) == key
 
 
-def test_a_judge_that_is_not_there_is_refused_at_once() -> None:
+def test_a_judge_that_is_not_there_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge_endpoint, "FIRST_WAIT_S", 6 * SLOW_S)
     began = time.monotonic()
     assert refused(JudgeSettings(url="http://127.0.0.1:9/v1", model="m", key_variable="")) == "A24_judge_unreachable"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < SLOW_S
 
 
 def test_a_row_that_the_judge_declines_goes_without_a_mark_and_the_others_are_marked(judge: Judge) -> None:
@@ -248,14 +251,14 @@ def test_a_judge_that_takes_no_temperature_is_asked_without_one(judge: Judge) ->
     assert judged(judge.settings()) == [Verdict(2, "")] * 3
 
 
-def test_cancelling_ends_within_a_second_and_keeps_what_arrived(judge: Judge) -> None:
+def test_cancelling_ends_at_once_and_keeps_what_arrived(judge: Judge) -> None:
     released, waiting = threading.Event(), threading.Event()
 
     def answer(body: dict[str, Any]) -> Answer:
         if "answer 3" in body["messages"][1]["content"]:
             return 200, {}, reply('{"score": 6}')
         waiting.set()
-        released.wait(20)
+        released.wait(6 * SLOW_S)
         return 503, {}, ""
 
     judge.answer = answer
@@ -269,7 +272,7 @@ def test_cancelling_ends_within_a_second_and_keeps_what_arrived(judge: Judge) ->
 
     try:
         judge_answers(judge.settings(), ITEMS, found.__setitem__, cancelled)
-        assert time.monotonic() - began[0] < 1
+        assert time.monotonic() - began[0] < SLOW_S
     finally:
         released.set()
     assert found == {0: Verdict(6, "")}
@@ -296,3 +299,15 @@ def test_cancelling_ends_within_a_second_and_keeps_what_arrived(judge: Judge) ->
 )
 def test_the_mark_in_what_a_judge_wrote(said: str, verdict: Verdict) -> None:
     assert verdict_in(said) == verdict
+
+
+def test_nothing_is_sent_where_a_name_leads_to_a_link_local_address(
+    judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No test reaches one, so the stand-in's address is taken for one."""
+    link_local = ip_address("169.254.169.254")
+    monkeypatch.setattr(judge_endpoint, "_address", lambda host: link_local if host == "127.0.0.1" else None)
+    settings = JudgeSettings(url=judge.url.replace("127.0.0.1", "localhost") + "/v1", model="m")
+    with pytest.raises(WorkbenchError) as refused:
+        judged(settings)
+    assert refused.value.key == "H01_judge_url" and judge.asked == []

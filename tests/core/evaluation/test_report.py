@@ -15,10 +15,10 @@ import pytest
 from core.evaluation import report_figures, verdicts
 from core.evaluation.overview import overview_csv, overview_lines
 from core.evaluation.report_file import report_html
-from core.evaluation.report_measures import SHOWN, values
+from core.evaluation.report_measures import SHOWN, measures_part, values
 from core.evaluation.report_views import PARTS
 from core.evaluation.report_words import change
-from core.evaluation.results import EvaluationResult, RowResult, result_from_json, result_to_json
+from core.evaluation.results import EvaluationResult, JudgedResult, RowResult, result_from_json, result_to_json
 from core.evaluation.row_files import rows_csv, rows_jsonl
 from core.i18n import LANGUAGES, Language
 from tests.core.evaluation.report_scene import BASE, JUDGE, LABELS, RESULT, ROWS, column, result_of
@@ -117,6 +117,13 @@ def test_every_measure_of_every_column_is_in_the_table() -> None:
     page = PARTS["measures"](RESULT, "en")
     assert page.count("<tr>") == 1 + len({name for each in RESULT.columns for name in values(each)})
     assert set(values(JUDGE)) <= set(SHOWN)
+
+
+@pytest.mark.parametrize("failed", [0, 3])
+def test_of_a_judge_that_left_answers_out_the_table_says_how_many(failed: int) -> None:
+    marked = replace(column("a", 2.0, 0.9, 2.0), judged=JudgedResult(7.5, 17, failed))
+    said = measures_part(result_of(marked), "en")
+    assert ("3 of 20" in said) == bool(failed)
 
 
 def test_a_field_is_measured_against_guessing() -> None:

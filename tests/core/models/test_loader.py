@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,15 @@ def test_a_quantised_model_is_not_quantised_again(tiny_copy: Path, monkeypatch: 
     edit_json(
         tiny_copy / "config.json", {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}
     )
-    assert refused(inspect(tiny_copy), LoadSettings(precision="nf4")).key == "M16_already_quantised"
+    assert refused(inspect(tiny_copy), LoadSettings(precision="int8")).key == "M16_already_quantised"
+
+
+@pytest.mark.parametrize("stored", ["nf4", "int8"])
+def test_a_quantised_model_may_be_asked_for_as_it_is_stored(tiny_copy: Path, stored: Any) -> None:
+    """Specs of runs on it name the precision that it was loaded in."""
+    info = replace(inspect(tiny_copy), dtype=stored, quantization="bitsandbytes")
+    for wish in ("auto", stored):
+        assert loader.check_before_loading(info, LoadSettings(precision=wish)).precision == stored
 
 
 def test_a_model_saved_in_four_bits_loads_as_it_is(tiny_model_dir: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,21 @@ def spec_of(**changes: Any) -> RunSpec:
 
 def adapter_hash(place: Workspace, name: str) -> str:
     return hashlib.sha256((place.adapters / name / "adapter_model.safetensors").read_bytes()).hexdigest()
+
+
+def is_free(lock: Any) -> bool:
+    """Whether no thread, this one included, holds a lock."""
+    got: list[bool] = []
+
+    def attempt() -> None:
+        got.append(lock.acquire(blocking=False))
+        if got[0]:
+            lock.release()
+
+    thread = threading.Thread(target=attempt)
+    thread.start()
+    thread.join()
+    return got[0]
 
 
 @dataclass

@@ -16,7 +16,7 @@ from core.training.checkpoints import MANIFEST, Checkpoint, latest_checkpoint, l
 from core.training.events import Logged, Resumed, Saved, StepDone, read_events
 from core.training.progress import Status
 from core.training.runner import Runner
-from core.workspace import Workspace
+from core.workspace import Workspace, file_sha256
 from tests.core.training.conftest import spec_of
 
 WAIT_S = 60.0
@@ -184,7 +184,7 @@ def test_code_in_a_checkpoint_is_never_run(
 def seal_again(checkpoint: Checkpoint) -> None:
     """As somebody does who can write the folder and knows how."""
     values = json.loads((checkpoint.folder / MANIFEST).read_text())
-    values["files"] |= {name: checkpoints._sha256(checkpoint.folder / name) for name in values["files"]}
+    values["files"] |= {name: file_sha256(checkpoint.folder / name) for name in values["files"]}
     del values[checkpoints.SEAL]
     (checkpoint.folder / MANIFEST).write_text(json.dumps({**values, checkpoints.SEAL: checkpoints._seal(values)}))
     assert read_manifest(checkpoint)

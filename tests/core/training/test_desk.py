@@ -17,6 +17,9 @@ import app
 from core.models.catalog import find_model
 from core.training import desk
 from core.training.checkpoints import SPEC_FILE
+from core.training.events import EventLog, RunStarted
+from core.training.history import EVENTS_FILE
+from core.training.snapshots import SNAPSHOTS
 from core.training.spec import read_spec, write_spec
 from core.workspace import Workspace
 from tests.core.training.conftest import spec_of
@@ -60,3 +63,34 @@ def test_the_name_is_free_where_the_result_goes(tmp_path: Path, method: str, nam
     for taken in (place.adapters / "colors", place.adapters / "colors-2", place.models / "colors"):
         taken.mkdir(parents=True)
     assert name in command_of(place, method={"method": method})
+
+
+def with_steps(place: Workspace, run_id: str, name: str, *steps: int) -> None:
+    (place.runs / run_id).mkdir()
+    EventLog(place.runs / run_id / EVENTS_FILE).append(RunStarted(run_id, name, "tiny", "x.jsonl", "", "", 1, 0.0))
+    for step in steps:
+        (place.runs / run_id / SNAPSHOTS / f"step-{step:06d}").mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("poet @ 5", ("run-2", 5)),
+        ("poet @ 9", ("run-1", 9)),
+        ("run-1 @ 5", ("run-1", 5)),
+        ("poet @ 7", None),
+        ("poet @ 00000000599", None),
+        ("poet @ " + "9" * 5000, None),
+        ("poet @ ٥", None),
+        ("poet @ ", None),
+        ("poet", None),
+        ("cook @ 5", None),
+    ],
+)
+def test_a_step_is_that_of_the_newest_run_of_the_name_or_id_that_has_it(
+    workspace: Workspace, name: str, found: tuple[str, int] | None
+) -> None:
+    with_steps(workspace, "run-1", "poet", 5, 9)
+    with_steps(workspace, "run-2", "poet", 5)
+    runs = desk.RunDesk(workspace, threading.RLock(), lambda: None, lambda *_: None)
+    assert runs.find_step(name) == found

@@ -16,6 +16,7 @@ import torch
 from core.data.library import DataLibrary
 from core.i18n import LANGUAGES
 from core.training import dry_run
+from core.training import forecasts as forecasts_module
 from core.training.estimate import MicroBatch, verdict
 from core.training.forecast import Forecast, Measurement, Setting, Timing, forecast, micro_batch_s, micro_batches
 from core.training.forecasts import Forecasts, ForecastStatus, setting_of
@@ -115,7 +116,7 @@ def test_nothing_is_measured_beside_a_run(place: Workspace, loaded: Any) -> None
 def test_a_measurement_makes_way_at_once_for_a_run_or_another_form(
     forecasts: Forecasts, loaded: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    began = threading.Event()
+    began, beside = threading.Event(), set(threading.enumerate())
     measure = dry_run.measure
 
     def slow(prepared: Any, model: Any, watch: Any, most_tokens: int | None) -> Measurement:
@@ -130,15 +131,53 @@ def test_a_measurement_makes_way_at_once_for_a_run_or_another_form(
     monkeypatch.setattr(dry_run, "measure", slow)
     endless = spec_of(method={"rank": 2})
     assert forecasts.status(endless, loaded).running and began.wait(WAIT_S)
+    monkeypatch.setattr(forecasts_module, "ASKED_S", 0.0)  # nobody asks for it any more
     status = forecasts.status(spec_of(training={"epochs": 1.0}), loaded, WAIT_S)  # the newest wins
     assert status.forecast.measured is not None
     began.clear()
     assert forecasts.status(endless, loaded).running and began.wait(WAIT_S)
     forecasts.give_way()
-    assert not [thread for thread in threading.enumerate() if thread.name == "forecast"]
+    assert not [thread for thread in set(threading.enumerate()) - beside if thread.name == "forecast"]
 
 
-def test_a_model_is_let_go_by_a_measurement_that_made_way(forecasts: Forecasts, loaded: Any) -> None:
+def test_of_two_open_forms_each_gets_its_measurement(
+    forecasts: Forecasts, loaded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure, go_on, tried = dry_run.measure, threading.Event(), []
+
+    def held(prepared: Any, model: Any, watch: Any, most_tokens: int | None) -> Measurement:
+        tried.append(prepared.spec.method.rank)
+        watch(0.5)
+        assert go_on.wait(WAIT_S)
+        return measure(prepared, model, watch, most_tokens)
+
+    monkeypatch.setattr(dry_run, "measure", held)
+    monkeypatch.setattr(forecasts_module, "ASKED_S", 10 * WAIT_S)
+    one, other = spec_of(method={"rank": 2}), spec_of(method={"rank": 8})
+    for _ in range(3):
+        assert forecasts.status(one, loaded).running
+        waiting = forecasts.status(other, loaded)
+        assert (waiting.running, waiting.share, waiting.forecast.measured) == (True, 0.0, None)
+    go_on.set()
+    assert forecasts.status(other, loaded, WAIT_S).running, "begins when the first has its measurement"
+    assert forecasts.status(other, loaded, WAIT_S).forecast.measured is not None
+    assert forecasts.status(one, loaded).forecast.measured is not None, "kept, whoever asked next"
+    assert tried == [2, 8]
+
+
+def test_a_model_is_let_go_by_a_measurement_that_made_way(
+    forecasts: Forecasts, loaded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = dry_run.measure
+
+    def endless(prepared: Any, model: Any, watch: Any, most_tokens: int | None) -> Measurement:
+        def watched(share: float) -> None:
+            while True:
+                watch(share)
+
+        return measure(prepared, model, watched, most_tokens)
+
+    monkeypatch.setattr(dry_run, "measure", endless)
     model = replace(loaded)
     alive = weakref.ref(model)
     assert forecasts.status(spec_of(), model).running

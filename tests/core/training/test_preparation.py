@@ -104,7 +104,7 @@ def test_a_big_data_set_is_planned_from_a_sample_and_says_so(
 
 def test_a_set_mixed_into_itself_is_a_plain_refusal(place: Workspace) -> None:
     with pytest.raises(WorkbenchError, match="H02"):
-        DataLibrary(place).save_recipe("colors.jsonl", DataOptions(mix=(MixIn(dataset="colors.jsonl"),)))
+        DataLibrary(place).change_recipe("colors.jsonl", lambda _: DataOptions(mix=(MixIn(dataset="colors.jsonl"),)))
 
 
 def test_a_run_that_is_gone_on_with_cannot_be_named_out_of_its_folder(place: Workspace, loaded: Any) -> None:

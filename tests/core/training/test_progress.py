@@ -264,10 +264,10 @@ def test_nothing_is_said_about_the_time_left_before_the_first_step_or_after_the_
 
 def test_five_thousand_events_fold_quickly() -> None:
     events: list[Event] = [*BEGUN, *(step(number) for number in range(1, 5001))]
-    began = time.perf_counter()
+    began = time.process_time()
     snapshot: Snapshot = fold(events)
     assert snapshot.step == 5000
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 # ---- resumed ----

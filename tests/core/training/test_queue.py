@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
-from core.errors import WorkbenchError
+from core.data.datasets import DatasetInfo
+from core.errors import WorkbenchError, refusal
+from core.models import precision
+from core.models.precision import Hardware
 from core.settings import LoadSettings
 from core.training.desk import RunDesk
 from core.training.events import Event, EventLog, Finished, RunStarted, Stopped, StopReason
@@ -41,8 +44,9 @@ class Desk(RunDesk):
 
     def _after_a_run(self, ended: Snapshot) -> None:
         super()._after_a_run(ended)
-        if not self._runner.busy():
-            self.idle.set()
+        with self._exclusive:  # the next run may have ended already, and the one after it not yet begun
+            if not self._runner.busy() and self.queue().next_run is None:
+                self.idle.set()
 
     def order(self) -> list[str]:
         return [run.name for run in self.queue().runs]
@@ -213,6 +217,54 @@ def test_a_run_for_another_base_waits_while_others_begin(desk: Desk, place: Work
         desk.begin("gone")
 
 
+def test_a_run_whose_precision_there_is_not_here_begins_on_the_one_that_there_is(
+    desk: Desk, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "this_hardware", lambda: Hardware("cpu", "CPU", bf16=False, fp16=False))
+    model, desk.model = desk.model, None
+    desk.enqueue(named("half", load={"precision": "fp16"}))
+    desk.model = model
+    assert desk.queue().runs[0].fits
+    desk.advance()
+    gate.wait_for("half")
+
+
+def test_while_the_base_of_a_wanted_run_is_loaded_no_other_run_begins_on_it(
+    desk: Desk, place: Workspace, gate: Gate
+) -> None:
+    shutil.copytree(place.models / "tiny", place.models / "other")
+    desk.enqueue(named("wanted", "first", base="other"))
+
+    def load(*asked: Any) -> None:
+        desk.move(desk.id_of("first"), 0)  # by somebody else
+        desk.put(*asked)
+
+    desk._load = load
+    desk.begin(desk.id_of("wanted"))
+    gate.wait_for("wanted")
+    gate.let_go("wanted")
+    gate.wait_for("wanted", "first")
+    assert desk.statuses()["wanted"] == "finished"
+
+
+def test_after_a_wanted_run_that_cannot_begin_the_next_one_does(
+    desk: Desk, place: Workspace, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(place.models / "tiny", place.models / "other")
+    wanted, _ = desk.enqueue(named("wanted", "next", base="other"))
+    begin = Runner.begin
+
+    def refused(runner: Runner, run_id: str, model: Any) -> None:
+        if run_id == wanted:
+            raise refusal("A03_no_model")
+        begin(runner, run_id, model)
+
+    monkeypatch.setattr(Runner, "begin", refused)
+    desk.begin(wanted)
+    gate.wait_for("next")
+    assert desk.statuses()["wanted"] == "failed"
+
+
 def test_a_run_that_was_loaded_for_begins_by_itself(desk: Desk, gate: Gate) -> None:
     model, desk.model = desk.model, None
     desk.enqueue(named("a"))
@@ -267,10 +319,12 @@ def test_what_waits_is_checked_all_at_once_and_its_names_are_taken(desk: Desk, p
         (named("x", start_from={"adapter": "none"}), "M25"),
     ):
         model, desk.model = desk.model, None if code == "M01" else desk.model
-        with pytest.raises(WorkbenchError, match=code):
-            desk.enqueue(specs)
+        for refusing in (desk.enqueue, desk.admitted):
+            with pytest.raises(WorkbenchError, match=code):
+                refusing(specs)
         desk.model = model
         assert desk.list() == []
+    assert [spec.name for spec in desk.admitted(named("a", "b"))] == ["a", "b"] and desk.list() == []
     desk.enqueue(named("a", "b"))
     gate.wait_for("a")
     for name in ("a", "B"):
@@ -299,6 +353,22 @@ def test_runs_that_do_not_all_find_a_place_are_not_queued(
     with pytest.raises(WorkbenchError, match="A27"):
         desk.enqueue(named("a", "b", "c"))
     assert desk.list() == [] and gate.began == []
+
+
+def test_the_data_of_many_runs_is_read_once(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk, whole_hash, read = Desk(place, None), vars(DatasetInfo)["sha256"].func, []
+
+    def counted(info: DatasetInfo) -> str:
+        read.append(info.name)
+        return str(whole_hash(info))
+
+    monkeypatch.setattr(DatasetInfo, "sha256", property(counted))
+    desk.enqueue(named("a", "b", "c"))
+    assert read == ["colors.jsonl"]
+    write_rows(place, 21)
+    desk.enqueue(named("d"))
+    assert read == ["colors.jsonl"] * 2
+    assert desk.spec(desk.id_of("d")).dataset_sha256 != desk.spec(desk.id_of("a")).dataset_sha256
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'[{"run_id": 1}]', b'{"a": 1}', b"\xff"])

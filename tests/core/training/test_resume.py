@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +21,25 @@ from core.i18n import LANGUAGES, text
 from core.models.catalog import find_model
 from core.models.loader import load
 from core.settings import LoadSettings
-from core.training.checkpoints import list_checkpoints
-from core.training.events import EvalDone, Event, Logged, Resumed, SampleDone, Saved, StepDone, read_events
+from core.training.checkpoints import Checkpoint, Manifest, list_checkpoints, read_manifest
+from core.training.desk import RunDesk
+from core.training.events import (
+    EvalDone,
+    Event,
+    Logged,
+    PhaseStarted,
+    Resumed,
+    SampleDone,
+    Saved,
+    StepDone,
+    read_events,
+)
 from core.training.progress import Snapshot, Status
 from core.training.runner import Runner
 from core.training.spec import RunSpec, read_spec, write_spec
 from core.training.trainer import AdapterTrainer
 from core.workspace import Workspace
-from tests.core.training.conftest import adapter_hash, spec_of, write_rows
+from tests.core.training.conftest import adapter_hash, is_free, spec_of, write_rows
 
 WAIT_S = 60.0
 
@@ -74,20 +87,26 @@ def eight_steps(name: str, **changes: Any) -> RunSpec:
 
 def run_to(runner: Runner, loaded: Any, spec: RunSpec, last: type[Event], step: int, keep: bool = True) -> str:
     """Start a run and stop it at the first event of a kind at a step (or later); wait for its end."""
+    with stopped_at(runner, last, step, keep):
+        run_id = runner.start(spec, loaded)
+        assert runner.wait(WAIT_S)
+    return run_id
+
+
+@contextmanager
+def stopped_at(runner: Runner, last: type[Event], step: int = 0, keep: bool = True) -> Iterator[None]:
     emit = runner._emit
 
     def stopping(active: Any, event: Any) -> None:
         emit(active, event)
-        if isinstance(event, last) and event.step >= step:  # type: ignore[attr-defined]
+        if isinstance(event, last) and getattr(event, "step", 0) >= step:
             runner.stop(active.run_id, keep)
 
     runner._emit = stopping  # type: ignore[method-assign]
     try:
-        run_id = runner.start(spec, loaded)
-        assert runner.wait(WAIT_S)
+        yield
     finally:
         runner._emit = emit  # type: ignore[method-assign]
-    return run_id
 
 
 def resumed(runner: Runner, loaded: Any, run_id: str, accept_changes: bool = False) -> Snapshot:
@@ -154,9 +173,9 @@ def test_the_scale_of_fp16_goes_on_from_where_it_was(
 def test_a_run_stopped_at_once_after_resuming_keeps_what_it_had(runner: Runner, place: Workspace, loaded: Any) -> None:
     run_id = run_to(runner, loaded, eight_steps("at-once"), StepDone, 3)
     kept = adapter_hash(place, "at-once")
-    runner.resume(run_id, loaded)
-    runner.stop(run_id)
-    assert runner.wait(WAIT_S)
+    with stopped_at(runner, PhaseStarted):  # its first word
+        runner.resume(run_id, loaded)
+        assert runner.wait(WAIT_S)
     stopped = runner.snapshot(run_id)
     assert (stopped.status, stopped.adapter, stopped.kept_step) == (Status.STOPPED, "at-once", 3)
     assert adapter_hash(place, "at-once") == kept
@@ -296,3 +315,41 @@ def test_while_a_run_goes_on_neither_it_nor_another_is_resumed(runner: Runner, p
         assert caught.value.key == "A01_run_going_on"
     runner.stop(going_on, keep=False)
     assert runner.wait(WAIT_S)
+
+
+# ---- reading gigabytes ----
+
+
+def test_a_checkpoint_is_read_once_and_nothing_waits_for_it(
+    runner: Runner, place: Workspace, loaded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = run_to(runner, loaded, eight_steps("read-once"), StepDone, 1)
+    desk = RunDesk(place, threading.RLock(), lambda: loaded, lambda *_: None)
+    locks, free = (desk._exclusive, desk._runner._lock), []
+
+    def watched(checkpoint: Checkpoint) -> Manifest | None:
+        free.append([is_free(lock) for lock in locks])
+        return read_manifest(checkpoint)
+
+    monkeypatch.setattr("core.training.resume.read_manifest", watched)
+    with stopped_at(desk._runner, PhaseStarted):
+        assert desk.resume(run_id) and desk.wait(WAIT_S)
+    assert free == [[True, True]]
+    with stopped_at(desk._runner, PhaseStarted):
+        assert desk.resume(run_id, verified=desk.resumption(run_id)) and desk.wait(WAIT_S)
+    assert free == [[True, True]] * 2
+    with stopped_at(desk._runner, PhaseStarted):
+        desk._runner.resume(run_id, loaded)  # in its turn
+        assert desk.wait(WAIT_S)
+    assert free == [[True, True]] * 3
+
+
+def test_what_happened_since_a_checkpoint_was_read_is_not_overlooked(runner: Runner, loaded: Any) -> None:
+    run_id = run_to(runner, loaded, eight_steps("since"), StepDone, 1)
+    verified = runner.resumption(run_id, loaded)
+    with stopped_at(runner, StepDone, 3):
+        resumed(runner, loaded, run_id)
+    assert (verified.step, runner.resumption(run_id, loaded, verified).step) == (1, 3)
+    assert resumed(runner, loaded, run_id).status == Status.FINISHED
+    with pytest.raises(WorkbenchError, match="A23"):
+        runner.resume(run_id, loaded, verified=verified)

@@ -57,6 +57,10 @@ def test_a_run_is_whole_in_its_archive_which_is_the_same_each_time(
     rows = list(csv.DictReader(io.StringIO(content["training.csv"].decode())))
     assert [(int(row["step"]), float(row["loss"])) for row in rows] == list(ended.losses)
     assert float(rows[0]["learning_rate"]) == ended.learning_rates[0][1]
+    rows = list(csv.DictReader(io.StringIO(content["validation.csv"].decode())))
+    evaluated = [(int(row["step"]), float(row["loss"]), float(row["accuracy"])) for row in rows]
+    accuracies = [accuracy for _, accuracy in ended.accuracies]
+    assert evaluated == [(*point, accuracy) for point, accuracy in zip(ended.evals, accuracies, strict=True)]
     assert [json.loads(line)["answer"] for line in content["samples.jsonl"].decode().splitlines()] == [
         sample.answer for sample in ended.samples
     ]

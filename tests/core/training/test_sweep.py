@@ -10,6 +10,7 @@ import pytest
 from core.errors import WorkbenchError
 from core.training.queue import MAX_QUEUED
 from core.training.sweep import parse_values, sweepable, swept
+from core.workspace import name_problem
 from tests.core.training.conftest import spec_of
 
 
@@ -24,6 +25,9 @@ from tests.core.training.conftest import spec_of
         ("method.method", "lora, dora", ("lora", "dora")),
         ("training.epochs", "1, 2.5", (1, 2.5)),
         ("training.seed", "7", (7,)),
+        ("method.method", "LoRA, LoRA+，Prompt tuning;全参数微调 dora", ("lora", "loraplus", "prompt", "full", "dora")),
+        ("training.scheduler", "Cosine, linear: down to zero in a line", ("cosine", "linear")),
+        ("training.packing", "开、Off", (True, False)),
     ],
 )
 def test_a_list_of_values_is_read(path: str, typed: str, values: tuple[Any, ...]) -> None:
@@ -36,7 +40,7 @@ def test_a_list_of_values_is_read(path: str, typed: str, values: tuple[Any, ...]
     ("path", "typed", "keys"),
     [
         ("method.rank", "4, 0, 8, -1", ["H01_out_of_range", "H01_out_of_range"]),
-        ("method.rank", "4.5", ["H01_out_of_range"]),
+        ("method.rank", "4.5", ["H01_not_whole"]),
         ("training.learning_rate", "nan, inf, 1e-4", ["H01_out_of_range", "H01_out_of_range"]),
         ("training.learning_rate", "fast", ["H01_out_of_range"]),
         ("training.packing", "perhaps", ["H01_wrong_type"]),
@@ -76,6 +80,36 @@ def test_every_combination_is_a_run_named_after_its_values() -> None:
         "colors-packing-off-lora",
         "colors-packing-off-dora",
     ]
+
+
+@pytest.mark.parametrize(
+    ("path", "values", "names"),
+    [
+        ("training.seed", [20240101, 20240102], ["colors-s20240101", "colors-s20240102"]),
+        ("training.learning_rate", [0.0001234561, 0.0001234562], ["colors-lr0.0001234561", "colors-lr0.0001234562"]),
+        ("training.max_grad_norm", [1e6, 999999.9], ["colors-mgn1000000", "colors-mgn999999.9"]),
+        ("training.epochs", [1, 2.0, 2.5], ["colors-e1", "colors-e2", "colors-e2.5"]),
+    ],
+)
+def test_values_that_differ_make_names_that_differ_and_are_allowed(
+    path: str, values: list[float], names: list[str]
+) -> None:
+    assert [spec.name for spec in swept(spec_of(name="colors"), {path: values})] == names
+    assert not any(map(name_problem, names))
+
+
+@pytest.mark.parametrize(
+    ("path", "typed", "said"),
+    [
+        ("method.rank", "4, 8, 8", "8"),
+        ("training.packing", "on, true", "on = true"),
+        ("training.learning_rate", "1e-4, 0.0001", "1e-4 = 0.0001"),
+    ],
+)
+def test_a_value_that_is_there_twice_is_named_as_it_was_typed(path: str, typed: str, said: str) -> None:
+    with pytest.raises(WorkbenchError) as caught:
+        parse_values(path, typed)
+    assert (caught.value.key, caught.value.problems[0].values["value"]) == ("H01_value_twice", said)
 
 
 def test_a_long_name_keeps_its_values() -> None:

@@ -14,7 +14,8 @@ Importing torch takes seconds, a fork none. An order is one line of JSON:
     command           arguments of `app.py`, which the fork becomes; `serve`: the spec of a run that its server starts
     signals           for a command: what it is sent at which events, in order: [["step", 15], ["saving", 2]]
     stays_s           for a command: for how many seconds its run goes no further after the last signal
-    says              for a command: the file that gets what it says on standard error
+    says              for a command: the file that gets what it says on standard error; before those seconds its run
+                      goes no further until it has said that it waits for it
 
 It answers with a line once the fork is gone: run_id, killed, code (its exit status), moments (how many there
 were), status, reason and problems of the run as the fork showed it last; left_s, from the last signal to its end;
@@ -148,7 +149,7 @@ def command(order: Order, place: Workspace, told: int) -> int:
         os.dup2(os.open(order["says"], os.O_WRONLY | os.O_CREAT), sys.stderr.fileno())
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests in the background inherit as ignored,
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and this one under `nohup`
-    signals, emit = list(order["signals"]), Runner._emit
+    signals, emit, close, told_why = list(order["signals"]), Runner._emit, Runner.close, threading.Event()
 
     def watched(self: Runner, active: Any, event: Any) -> None:
         emit(self, active, event)
@@ -156,9 +157,15 @@ def command(order: Order, place: Workspace, told: int) -> int:
             os.write(told, json.dumps({"signalled": time.monotonic()}).encode() + b"\n")
             os.kill(os.getpid(), signals.pop(0)[1])
             if not signals:
+                if order.get("says"):
+                    told_why.wait(WAIT_S)
                 time.sleep(order.get("stays_s", 0.0))  # something that takes its time
 
+    def telling(self: Runner, on_wait: Callable[[], None] = lambda: None) -> None:
+        close(self, lambda: (on_wait(), told_why.set())[0])
+
     Runner._emit = watched  # type: ignore[method-assign]
+    Runner.close = telling  # type: ignore[method-assign]
     if "serve" in order:
         Workbench.load_at_start = lambda bench, name: serving(bench, order["serve"])  # type: ignore[method-assign,misc,assignment]
     try:

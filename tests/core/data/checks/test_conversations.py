@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from core.data.checks.conversations import can_be_trained, is_visible, shape_problems
+from core.data.checks.conversations import is_visible, shape_problems
 from core.data.conversation import Example, Message
 
 
@@ -37,7 +37,6 @@ def test_a_conversation_that_disappoints_is_named_with_its_line(
     odd = example(99, *said)
     (problem,) = shape_problems(odd)
     assert (problem.key, problem.severity, problem.place.line, problem.place.field) == (key, severity, 99, field)
-    assert can_be_trained(odd) == (severity == "warning")
 
 
 CALL: Any = [{"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}]
@@ -62,7 +61,6 @@ GOOD = [
 @pytest.mark.parametrize("good", GOOD)
 def test_a_good_example_has_no_problems(good: Example) -> None:
     assert shape_problems(good) == []
-    assert can_be_trained(good)
 
 
 def test_a_conversation_whose_answers_are_all_context_cannot_be_trained() -> None:
@@ -70,7 +68,7 @@ def test_a_conversation_whose_answers_are_all_context_cannot_be_trained() -> Non
     asked = Message(role="user", content="q")
     (problem,) = shape_problems(Example((asked, answers[0]), 3))
     assert (problem.key, problem.severity) == ("D27_nothing_trained", "error")
-    assert can_be_trained(Example((asked, answers[0], asked, answers[1]), 3))
+    assert shape_problems(Example((asked, answers[0], asked, answers[1]), 3)) == []
 
 
 @pytest.mark.parametrize(
@@ -85,7 +83,6 @@ def test_preference_data_cannot_be_trained_yet(kind: dict[str, Any], key: str) -
     messages = example(5, "user: q", "assistant: a").messages
     (problem,) = shape_problems(Example(messages, 5, **kind))
     assert (problem.key, problem.severity, problem.place.line) == (key, "error", 5)
-    assert not can_be_trained(Example(messages, 5, **kind))
 
 
 def test_a_document_without_visible_text_cannot_be_trained() -> None:

@@ -175,11 +175,11 @@ def _announcing(members: int, directory_bytes: int, *, wide: bool) -> bytes:
 
 @pytest.mark.parametrize("wide", [False, True])
 def test_a_million_members_are_refused_before_the_directory_is_read(write, wide: bool) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(WorkbenchError) as caught:
         read(write(_announcing(10**6, 5 * 10**7, wide=wide), "many.zip"))
     assert caught.value.key == "D39_too_many_members"
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_a_directory_that_hides_how_many_members_it_has_is_refused(write) -> None:

@@ -67,7 +67,7 @@ def read_damaged(folder: Path, name: str, content: bytes) -> None:
     """Nothing but rows, problems and refusals, each in words of both languages, and all of it soon."""
     file = folder / name
     file.write_bytes(content)
-    started = time.perf_counter()
+    started = time.process_time()
     problems = []
     try:
         with warnings.catch_warnings():
@@ -76,12 +76,12 @@ def read_damaged(folder: Path, name: str, content: bytes) -> None:
                 for item in stream:
                     if isinstance(item, Row):
                         assert item.line >= 1
-                        assert item.values
+                        assert all(isinstance(name, str) for name in item.values)
                     else:
                         problems.append(item)
     except WorkbenchError as error:
         problems += error.problems
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     for problem in problems:
         assert problem.place.file
         assert problem.describe("en").fix

@@ -118,10 +118,10 @@ def test_a_cell_without_end_is_refused_and_memory_bounded(write, monkeypatch: py
 
 
 def test_a_table_of_quotation_marks_that_never_end_is_given_up_soon(write) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(WorkbenchError, match="D35"):
         read(write("prompt,completion\n" + 'a""","\n' * 100_000, "quotes.csv"))
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_a_table_of_very_many_columns_is_refused(write) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from core.chat import answering
+from core.chat.answering import answer_prompts
 from core.chat.streams import ChatRequest, Reply, Stream
 from core.data.conversation import Message
 from core.errors import WorkbenchError, refusal
-from core.evaluation import answering
-from core.evaluation.answering import answer_prompts
 from core.settings import SamplingSettings
 
 OPEN = Reply("", None, 0, 5, 512, 1)
