@@ -38,7 +38,7 @@ Method = Literal[
     "full",
 ]
 Scheduler = Literal["cosine", "linear", "constant", "cosine_restarts", "polynomial", "inverse_sqrt"]
-Optimizer = Literal["adamw", "adamw_fused", "adamw_8bit", "adafactor", "sgd", "lion"]
+Optimizer = Literal["adamw", "adamw_fused", "adamw_8bit", "adamw_schedule_free", "adafactor", "sgd", "lion"]
 Metric = Literal["loss", "accuracy"]
 LongRows = Literal["skip", "cut"]
 SettingsT = TypeVar("SettingsT", bound="Settings")

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 CHECKPOINTS = "checkpoints"  # in the folder of a run
 ADAPTER = "adapter"
 LEARNER_FILE = "learner.pt"
+OPTIMIZER_FILE = "optimizer.pt"
 MANIFEST = "manifest.json"
 SEAL = "sha256"  # in a manifest: that of the rest of it
 SPEC_FILE = "spec.yaml"
@@ -88,9 +89,10 @@ def write_checkpoint(folder: Path, trainer: Any, card: Any, origin: Origin) -> C
         return Checkpoint(trainer.step, target)
     with new_folder(target) as staging:
         if METHODS[trainer.job.spec.method.method].makes == "adapter":
-            trainer.learner.save(staging / ADAPTER, card)
+            with trainer.finished_weights():
+                trainer.learner.save(staging / ADAPTER, card)
         _save(trainer.learner.state(), staging / LEARNER_FILE)
-        _save(trainer.optimizer.state_dict(), staging / "optimizer.pt")
+        _save(trainer.optimizer.state_dict(), staging / OPTIMIZER_FILE)
         _save(trainer.lr_scheduler.state_dict(), staging / "scheduler.pt")
         _save(trainer.last_rng, staging / "rng_state.pth")
         if trainer.accelerator.scaler is not None:
@@ -134,6 +136,13 @@ def load_learner(learner: Learner, checkpoint: Checkpoint) -> None:
     import torch
 
     learner.load_state(torch.load(checkpoint.folder / LEARNER_FILE, map_location="cpu", weights_only=True))
+
+
+def load_optimizer(optimizer: Any, checkpoint: Checkpoint) -> None:
+    """Make an optimizer again what a checkpoint holds of it."""
+    import torch
+
+    optimizer.load_state_dict(torch.load(checkpoint.folder / OPTIMIZER_FILE, map_location="cpu", weights_only=True))
 
 
 def rng_state() -> RngState:

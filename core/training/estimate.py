@@ -32,6 +32,7 @@ STATE_BYTES: dict[Optimizer, float] = {
     "adamw": 8,
     "adamw_fused": 8,
     "adamw_8bit": 2,
+    "adamw_schedule_free": 8,
     "adafactor": 0.1,
     "sgd": 0,
     "lion": 4,

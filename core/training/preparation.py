@@ -32,7 +32,7 @@ from core.settings import LoadSettings
 from core.training.checkpoints import library_versions
 from core.training.decisions import Decision, RowCounts
 from core.training.lineage import starting_folder, starting_problems
-from core.training.optimizers import optimizer_problems
+from core.training.optimizers import optimizer_problems, schedule_free_problems
 from core.training.plan import Plan, plan, row_limit, validation_share
 from core.training.result_name import check_result_name
 from core.training.samples import SamplePrompt, typed_prompts, usual_prompts
@@ -167,6 +167,7 @@ def check_spec(
     problems += method_problems(spec.method, loaded.model, loaded.precision.precision)
     problems += [] if problems else disk_problems(spec, workspace, loaded, "error")
     problems += optimizer_problems(spec.training.optimizer, loaded.precision.device)
+    problems += schedule_free_problems(spec.training, spec.method.method)
     problems += [*_packing_problems(spec, loaded), *tracker_problems(spec.training.trackers)]
     if spec.training.activation_checkpointing and not METHODS[spec.method.method].can_checkpoint:
         problems.append(Problem("H12_checkpointing_with_prefix", Place(field="activation_checkpointing")))

@@ -35,7 +35,6 @@ from core.training.checkpoints import (
     SPEC_FILE,
     Origin,
     list_checkpoints,
-    load_learner,
     read_manifest,
     write_checkpoint,
 )
@@ -237,7 +236,7 @@ class _Run:
             best = self.stopper.add_evaluation(trainer.step, loss, accuracy)
             self.sink(e.EvalDone(trainer.step, loss, best, time.monotonic() - began, self.elapsed_s, accuracy))
             figures = {"eval_loss": loss, "eval_accuracy": accuracy}
-        with trainer.learner.compute():
+        with trainer.finished_weights(), trainer.learner.compute():
             self._sample(*trainer.learner.decoding(), step=trainer.step)
         self._phase("training")
         return figures
@@ -275,7 +274,8 @@ class _Run:
         self.save(trainer)
         kept = self._restore_best(trainer)
         earlier = self.resumption.adapter if self.resumption else None
-        name = keep_result(trainer.learner, self.context.workspace, self._card(kept), earlier)
+        with trainer.finished_weights():
+            name = keep_result(trainer.learner, self.context.workspace, self._card(kept), earlier)
         makes = METHODS[trainer.job.spec.method.method].makes
         reason = self.stopper.reason if trainer.step < trainer.job.plan.steps else "all_steps"
         if reason is None:
@@ -300,7 +300,7 @@ class _Run:
         checkpoint = next((each for each in list_checkpoints(self.checkpoints) if each.step == best), None)
         if checkpoint is None or not read_manifest(checkpoint):
             return trainer.step
-        load_learner(trainer.learner, checkpoint)
+        trainer.put_back(checkpoint)
         self._log("training.log.best_restored", step=best, loss=f"{evals[best]:.4f}")
         return best
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,12 +23,12 @@ from transformers.trainer import TRAINER_STATE_NAME
 from core.data.batching import pad_batch
 from core.data.rendering import Rendered
 from core.models.memory import trim_heap
-from core.training.checkpoints import Checkpoint, RngState, load_learner, rng_state
+from core.training.checkpoints import Checkpoint, RngState, load_learner, load_optimizer, rng_state
 from core.training.learner import Learner
 from core.training.loss import count_trained, output_layer, summed_loss, summed_loss_and_hits
 from core.training.micro_batches import MicroBatches
 from core.training.noise import noisy_embeddings
-from core.training.optimizers import make_optimizer, schedule
+from core.training.optimizers import averaged, make_optimizer, schedule
 from core.training.plan import Plan
 from core.training.spec import RunSpec
 from core.training.trackers import ELSEWHERE
@@ -124,8 +124,22 @@ class AdapterTrainer(Trainer):
             with noise, suppress(_EnoughError):
                 self.train(resume_from_checkpoint=str(checkpoint.folder))
         else:
-            self._load_from_checkpoint(str(checkpoint.folder))
+            self.put_back(checkpoint)
             self.state = TrainerState.load_from_json(str(checkpoint.folder / TRAINER_STATE_NAME))
+
+    def put_back(self, checkpoint: Checkpoint) -> None:
+        """Hold the weights of a checkpoint again, in order to keep them; training does not go on from there."""
+        load_learner(self.learner, checkpoint)
+        if self._averages:
+            load_optimizer(self.optimizer or self.create_optimizer(), checkpoint)
+
+    def finished_weights(self) -> AbstractContextManager[None]:
+        """Within it, the weights are those that are evaluated, sampled from and kept; then those that are trained."""
+        return averaged(self.optimizer) if self._averages else nullcontext()
+
+    @property
+    def _averages(self) -> bool:
+        return self.job.spec.training.optimizer == "adamw_schedule_free"
 
     @property
     def step(self) -> int:
@@ -178,7 +192,7 @@ class AdapterTrainer(Trainer):
         total, hits, count = 0.0, 0, 0
         self.model.eval()
         try:
-            with torch.no_grad(), self.learner.compute():
+            with torch.no_grad(), self.finished_weights(), self.learner.compute():
                 for start in range(0, len(rows), size):
                     if self.watcher.stop_asked():
                         raise TrainingStoppedError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -75,7 +76,8 @@ def test_a_save_that_fails_leaves_nothing_behind(folder: Path) -> None:
             raise OSError(28, "full")
 
     before = sorted(entry.name for entry in folder.iterdir())
-    trainer = SimpleNamespace(step=99, job=SimpleNamespace(spec=spec_of()), learner=Learner())
+    job = SimpleNamespace(spec=spec_of())
+    trainer = SimpleNamespace(step=99, job=job, learner=Learner(), finished_weights=nullcontext)
     with pytest.raises(OSError, match="full"):
         write_checkpoint(folder, trainer, None, None)  # type: ignore[arg-type]
     assert sorted(entry.name for entry in folder.iterdir()) == before

@@ -15,7 +15,11 @@ BATCH = MicroBatch(4, 256, 400)
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "gb"), [("adamw", 0.04), ("adamw_fused", 0.04), ("adamw_8bit", 0.01), ("lion", 0.02), ("sgd", 0)]
+    ("optimizer", "gb"),
+    [
+        *(("adamw", 0.04), ("adamw_fused", 0.04), ("adamw_8bit", 0.01), ("adamw_schedule_free", 0.04)),
+        *(("lion", 0.02), ("sgd", 0)),
+    ],
 )
 def test_an_optimizer_keeps_its_own_number_of_bytes_of_each_weight(optimizer: Optimizer, gb: float) -> None:
     found = estimate(SMALL, BATCH, MACHINE, optimizer=optimizer)

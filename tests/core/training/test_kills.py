@@ -65,6 +65,7 @@ EVERY_WAY: dict[str, Settings] = {
     "packing": {"training": {"packing": True, "max_length": 128}},
     "early_stopping": {"training": {"early_stopping": 2, "evaluations": 8, "learning_rate": 0.5}},
     "optimizer": {"training": {"optimizer": "adafactor", "scheduler": "cosine_restarts"}},
+    "schedule_free": {"training": {"optimizer": "adamw_schedule_free", "scheduler": "constant"}},
     "adalora": {"method": {"method": "adalora"}},
     "pissa": {"method": {"method": "pissa", "dropout": 0.0}},
     "layernorm": {"method": {"method": "layernorm"}},

@@ -26,6 +26,7 @@ COMBINED: list[dict[str, Any]] = [
     {"optimizer": "adamw", "scheduler": "cosine", "warmup_steps": 1},
     {"optimizer": "adamw_fused", "scheduler": "linear", "packing": True, "learning_rate": 1e-3},
     {"optimizer": "adamw_8bit", "scheduler": "cosine_restarts", "neftune_alpha": 5.0},
+    {"optimizer": "adamw_schedule_free", "scheduler": "constant", "weight_decay": 0.1, "learning_rate": 0.03},
     {"optimizer": "adafactor", "scheduler": "polynomial", "group_by_length": False, "learning_rate": 1e-3},
     {"optimizer": "sgd", "scheduler": "inverse_sqrt", "label_smoothing": 0.1, "learning_rate": 0.5},
     {"optimizer": "lion", "scheduler": "constant", "learning_rate": 1e-3, "trackers": ["tensorboard"]},
