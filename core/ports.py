@@ -28,7 +28,7 @@ def check_port(host: str, port: int) -> None:
         except PermissionError as error:
             raise refusal("A16_port_not_allowed", port=port) from error
         except OSError as error:
-            if error.errno == errno.EADDRNOTAVAIL:
+            if error.errno != errno.EADDRINUSE:
                 raise refusal("A16_unknown_address", host=host) from error
             raise refusal("A16_port_in_use", port=port, pid=_holder(port), free=_free_port(family, address)) from error
 

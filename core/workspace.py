@@ -253,11 +253,25 @@ def remove_folder(folder: Path) -> None:
     Raises:
         OSError: it is there as it was.
     """
+    discard(put_away(folder))
+
+
+def put_away(folder: Path) -> Path:
+    """Take a folder out of sight, in one step; gives what is left for `discard`, which takes its time.
+
+    Raises:
+        OSError: it is there as it was.
+    """
     doomed = folder.with_name(f".{folder.name}.deleted")
+    if doomed.exists():  # left by a removal that was interrupted
+        discard(doomed)
+    return folder.rename(doomed)
+
+
+def discard(doomed: Path) -> None:
+    """Remove what `put_away` has left."""
     shutil.rmtree(doomed, ignore_errors=True)
-    folder.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
-    sync_folder(folder.parent)
+    sync_folder(doomed.parent)
 
 
 def _clear_left_over(staging: Path, target: Path) -> None:

@@ -115,6 +115,6 @@ def _swept(workbench: Workbench, values: Sequence[Any]) -> tuple[list[RunSpec], 
     wanted: dict[str, str] = {}
     for path, words in zip(typed[::2], typed[1::2], strict=True):
         if path:
-            wanted[path] = f"{wanted.get(path, '')} {words}"
+            wanted[path] = f"{wanted[path]}, {words}" if path in wanted else words
     chosen = {path: parse_values(path, words) for path, words in wanted.items()}
     return swept(described(workbench, values[FIELDS:]), chosen), list(chosen)

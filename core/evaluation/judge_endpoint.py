@@ -145,11 +145,11 @@ async def _refuse_link_local(event: str, info: dict[str, Any]) -> None:
     """A name may lead where `_checked_url` lets no address lead: seen when connected, before anything is sent."""
     if event == "connection.connect_tcp.complete":
         stream = info["return_value"]
-        host = stream.get_extra_info("server_addr")[0]
-        address = _address(host)
+        server = stream.get_extra_info("server_addr")  # None where the other end has hung up already
+        address = _address(server[0]) if server else None
         if address and address.is_link_local:
             await stream.aclose()
-            raise _bad_url(host)
+            raise _bad_url(server[0])
 
 
 def _reply(endpoint: Endpoint, content: bytes) -> str:

@@ -14,6 +14,7 @@ from core.data.datasets import DatasetInfo, find_dataset, read_card
 from core.errors import Place, Problem, WorkbenchError, refusal
 from core.models.catalog import find_model
 from core.training.lineage import pinned_start, starting_problems
+from core.training.optimizers import schedule_free_problems
 from core.training.result_name import check_result_name
 from core.training.spec import OtherData, RunSpec
 from core.workspace import Workspace
@@ -30,11 +31,12 @@ def check_beforehand(
     `promised` are names of adapters that are still being made.
 
     Raises:
-        WorkbenchError: every problem found: A03, A07, A22, D42, M01, M19, M25.
+        WorkbenchError: every problem found: A03, A07, A22, D42, H12, M01, M19, M25.
     """
     from core.training.preparation import base_problems
 
     problems: list[Problem] = starting_problems(spec, workspace)
+    problems += schedule_free_problems(spec.training, spec.method.method)
     if model:
         problems += [each for each in base_problems(spec, model) if each.severity == "error"]
     name_problem = check_result_name(workspace, spec.method.method, spec.name, promised)

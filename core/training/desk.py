@@ -30,7 +30,7 @@ from core.training.run_archive import write_archive
 from core.training.runner import Runner
 from core.training.snapshots import AT_STEP
 from core.training.spec import RunSpec, spec_text
-from core.workspace import Workspace
+from core.workspace import Workspace, discard
 
 if TYPE_CHECKING:
     from core.models.loader import LoadedModel
@@ -198,12 +198,13 @@ class RunDesk:
             return False
 
     def find_step(self, name: str) -> tuple[str, int] | None:
-        """The run and step that `lumi @ 40` means: the newest run of this name, or id, that has the step."""
+        """The run and step that `lumi @ 40` means: of this name, or id, the newest run that has the step, else any."""
         run_name, at, step = name.rpartition(AT_STEP)
         if not (at and step.isascii() and step.isdecimal() and len(step) < MOST_DIGITS):
             return None
-        known = (run.run_id for run in self.list() if run_name in (run.run_id, run.name))
-        return next(((run_id, int(step)) for run_id in known if self.has_step(run_id, int(step))), None)
+        known = [run.run_id for run in self.list() if run_name in (run.run_id, run.name)]
+        having = [run_id for run_id in known if self.has_step(run_id, int(step))]
+        return next(((run_id, int(step)) for run_id in (*having, *known)), None)
 
     # ---- one run at a time ----
 
@@ -281,7 +282,8 @@ class RunDesk:
         """
         with self._exclusive:
             self._refuse_queued(run_id, "A04_run_queued")
-            self._runner.delete(run_id)
+            doomed = self._runner.put_away(run_id)
+        discard(doomed)
 
     # ---- the queue ----
 
@@ -333,8 +335,9 @@ class RunDesk:
         """
         with self._exclusive:
             entry = self._queue.remove(run_id)
-            if entry and not entry.resumes:
-                self._runner.delete(run_id)
+            doomed = self._runner.put_away(run_id) if entry and not entry.resumes else None
+        if doomed:
+            discard(doomed)
 
     def start_queue(self) -> None:
         """Let the queue go on after it was on hold."""
@@ -404,7 +407,7 @@ class RunDesk:
         try:
             self._queue.add(Entry(run_id))
         except BaseException:
-            self._runner.delete(run_id)
+            discard(self._runner.put_away(run_id))
             raise
         return run_id
 

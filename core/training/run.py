@@ -272,6 +272,7 @@ class _Run:
             return self.nothing_kept()
         self._phase("saving")
         self.save(trainer)
+        trainer.model.zero_grad(set_to_none=True)  # a stop within a step leaves gradients, as large as what is copied
         kept = self._restore_best(trainer)
         earlier = self.resumption.adapter if self.resumption else None
         with trainer.finished_weights():

@@ -25,7 +25,7 @@ from core.training.lineage import pinned_start
 from core.training.progress import Progress, Snapshot, Status
 from core.training.queue import Entry
 from core.training.spec import RunSpec, write_spec
-from core.workspace import Workspace, now, sync_folder
+from core.workspace import Workspace, now, put_away
 
 if TYPE_CHECKING:
     from core.models.loader import LoadedModel
@@ -173,7 +173,7 @@ class Runner:
         from core.training.resume import resumed_event
 
         self.settle()
-        verified = verified or self.resumption(run_id, model)  # reads gigabytes, for which no page has to wait
+        verified = verified or self.resumption(run_id, model)  # reads gigabytes: before this lock is taken
         with self._lock:
             self.settle()
             found = self.resumption(run_id, model, verified)
@@ -295,8 +295,8 @@ class Runner:
 
         return saved_adapters(self._history.folder(run_id))
 
-    def delete(self, run_id: str) -> None:
-        """Remove a run's folder with its checkpoints; the adapter it made stays.
+    def put_away(self, run_id: str) -> Path:
+        """Take a run with its checkpoints out of sight, for `workspace.discard`; the adapter it made stays.
 
         Raises:
             WorkbenchError: A04 while it runs, A30 where there is no such run.
@@ -306,10 +306,9 @@ class Runner:
             folder = self._history.folder(run_id)
             if self.snapshot(run_id).status.active:
                 raise refusal("A04_run_going_on", Place(file=run_id), name=self.snapshot(run_id).name)
-            doomed = folder.rename(folder.with_name(f".{folder.name}.deleted"))
+            doomed = put_away(folder)
             self._history.forget(run_id)
-        shutil.rmtree(doomed, ignore_errors=True)
-        sync_folder(doomed.parent)
+            return doomed
 
     def refuse_a_second(self) -> None:
         """Refuse to begin a run.

@@ -51,7 +51,7 @@ def test_a_port_that_cannot_be_is_refused(port: int) -> None:
     assert refused.value.key == "A16_port_out_of_range"
 
 
-@pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1"])
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1", "fe80::1"])
 def test_an_address_of_another_machine_is_refused(host: str) -> None:
     with pytest.raises(WorkbenchError) as refused:
         check_port(host, 7860)

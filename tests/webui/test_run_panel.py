@@ -351,6 +351,8 @@ def test_a_sweep_is_shown_before_it_is_queued(workbench: Any) -> None:
     assert len({spec.name for spec in specs}) == 4
     one = sweep_panel.show_runs(workbench, "en", "method.rank", "4", "method.rank", "8", *form_sent())
     assert "2 runs" in one
+    methods = ("method.method", "LoRA+", "method.method", "Prompt tuning")
+    assert "2 runs" in sweep_panel.show_runs(workbench, "en", *methods, *form_sent())
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -311,3 +313,8 @@ def test_nothing_is_sent_where_a_name_leads_to_a_link_local_address(
     with pytest.raises(WorkbenchError) as refused:
         judged(settings)
     assert refused.value.key == "H01_judge_url" and judge.asked == []
+
+
+def test_a_connection_that_is_gone_at_once_is_left_to_the_client() -> None:
+    stream = SimpleNamespace(get_extra_info=lambda name: None)
+    asyncio.run(judge_endpoint._refuse_link_local("connection.connect_tcp.complete", {"return_value": stream}))

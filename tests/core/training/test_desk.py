@@ -6,6 +6,7 @@ Also under a name that is free where the result would go.
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -22,7 +23,7 @@ from core.training.history import EVENTS_FILE
 from core.training.snapshots import SNAPSHOTS
 from core.training.spec import read_spec, write_spec
 from core.workspace import Workspace
-from tests.core.training.conftest import spec_of
+from tests.core.training.conftest import is_free, spec_of
 
 
 def command_of(place: Workspace, **changes: Any) -> list[str]:
@@ -78,7 +79,7 @@ def with_steps(place: Workspace, run_id: str, name: str, *steps: int) -> None:
         ("poet @ 5", ("run-2", 5)),
         ("poet @ 9", ("run-1", 9)),
         ("run-1 @ 5", ("run-1", 5)),
-        ("poet @ 7", None),
+        ("poet @ 7", ("run-2", 7)),  # whoever asks for its adapter is told which steps there are
         ("poet @ 00000000599", None),
         ("poet @ " + "9" * 5000, None),
         ("poet @ ٥", None),
@@ -94,3 +95,21 @@ def test_a_step_is_that_of_the_newest_run_of_the_name_or_id_that_has_it(
     with_steps(workspace, "run-2", "poet", 5)
     runs = desk.RunDesk(workspace, threading.RLock(), lambda: None, lambda *_: None)
     assert runs.find_step(name) == found
+
+
+def test_nothing_waits_while_the_files_of_a_run_are_removed(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_steps(workspace, "run-1", "poet", 5)
+    exclusive, remove, seen = threading.RLock(), shutil.rmtree, []
+    runs = desk.RunDesk(workspace, exclusive, lambda: None, lambda *_: None)
+
+    def watched(folder: Path, **options: bool) -> None:
+        seen.append((is_free(exclusive), is_free(runs._runner._lock), runs.list()))
+        remove(folder, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", watched)
+        runs.delete("run-1")
+    assert seen == [(True, True, [])]
+    assert list(workspace.runs.iterdir()) == []

@@ -317,6 +317,7 @@ def test_what_waits_is_checked_all_at_once_and_its_names_are_taken(desk: Desk, p
         (named("x", base="absent"), "M01"),
         (named("x", dataset_sha256="0" * 64), "D45"),
         (named("x", start_from={"adapter": "none"}), "M25"),
+        (named("x", training={"optimizer": "adamw_schedule_free"}), "H12"),  # with the usual schedule
     ):
         model, desk.model = desk.model, None if code == "M01" else desk.model
         for refusing in (desk.enqueue, desk.admitted):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,8 +20,8 @@ from core.training.history import EVENTS_FILE, RunHistory, RunSummary
 from core.training.progress import Snapshot, Status
 from core.training.runner import Runner
 from core.training.spec import RunSpec
-from core.workspace import Workspace
-from tests.core.training.conftest import is_free, spec_of
+from core.workspace import Workspace, discard
+from tests.core.training.conftest import spec_of
 
 WAIT_S = 60.0
 
@@ -137,7 +136,7 @@ def test_a_run_that_was_killed_shows_as_interrupted_with_its_history(runner: Run
     snapshot = runner.snapshot(folder.name)
     assert (snapshot.status, snapshot.losses, snapshot.eta_s) == (Status.INTERRUPTED, ((1, 2.0),), None)
     assert runner.runs()[0].status == Status.INTERRUPTED
-    runner.delete(folder.name)
+    discard(runner.put_away(folder.name))
     assert not folder.exists()
 
 
@@ -184,31 +183,15 @@ def hold_first(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 def test_a_run_is_not_deleted_while_it_goes_on(runner: Runner, loaded: Any, held: threading.Event) -> None:
     run_id = runner.start(small(), loaded)
     with pytest.raises(WorkbenchError) as caught:
-        runner.delete(run_id)
+        runner.put_away(run_id)
     assert caught.value.code == "A04"
     held.set()
     assert runner.wait(WAIT_S)
-    runner.delete(run_id)
+    discard(runner.put_away(run_id))
     assert runner.runs() == []
 
 
-def test_nothing_waits_while_the_files_of_a_run_are_removed(
-    runner: Runner, place: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run_id, remove, seen = runner.prepare(small()), shutil.rmtree, []
-
-    def watched(folder: Any, **options: Any) -> None:
-        seen.append((is_free(runner._lock), runner.runs()))
-        remove(folder, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(shutil, "rmtree", watched)
-        runner.delete(run_id)
-    assert seen == [(True, [])]
-    assert list(place.runs.iterdir()) == []
-
-
-@pytest.mark.parametrize("call", ["snapshot", "stop", "delete", "spec", "latest_checkpoint"])
+@pytest.mark.parametrize("call", ["snapshot", "stop", "put_away", "spec", "latest_checkpoint"])
 @pytest.mark.parametrize("run_id", ["none", "../loras", "", "/etc"])
 def test_an_unknown_run_is_refused_and_no_path_is_made_of_its_name(runner: Runner, call: str, run_id: str) -> None:
     with pytest.raises(WorkbenchError) as caught:

@@ -54,7 +54,7 @@ from core.training import samples
 from core.training.events import END_EVENTS, Event, PhaseStarted, StepDone
 from core.training.runner import Runner
 from core.workbench import Workbench
-from core.workspace import Workspace
+from core.workspace import Workspace, discard
 from tests.core.training.conftest import spec_of
 
 WAIT_S = 120.0
@@ -87,7 +87,7 @@ def one_more(place: Workspace, loaded: Any, name: str, **changes: Any) -> None:
     runner = Runner(place)
     run_id = runner.start(spec_of(name=name, **{"training": {"epochs": 1, "evaluations": 1}, **changes}), loaded)
     assert runner.wait(WAIT_S)
-    runner.delete(run_id)
+    discard(runner.put_away(run_id))
 
 
 def carry_out(order: Order, place: Workspace, loaded: Any) -> dict[str, Any]:
