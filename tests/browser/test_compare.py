@@ -18,6 +18,7 @@ from tests.core.adapters.building import save_random_adapter
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 STEPS = (10, 20, 30)
+SEED = "7"  # with which all answers differ
 QUESTIONS = [f"Question {number}" for number in range(12)]
 
 
@@ -32,9 +33,10 @@ def test_a_blind_vote_a_prompt_set_and_a_walk_through_training(
     page = visit().open(server.url)
     load_model(page, "tiny")
     open_tab(page, "Parameters")
-    longest = page.locator("#sampling-max_new_tokens input[type=number]")
-    longest.fill("8")
-    longest.blur()
+    for field, value in (("max_new_tokens", "16"), ("seed", SEED)):
+        number = page.locator(f"#sampling-{field} input[type=number]")
+        number.fill(value)
+        number.blur()
     open_tab(page, "Chat")
     for name in ("fox", "owl"):
         answers_too(page, name)
