@@ -12,7 +12,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from functools import cached_property
+from functools import cached_property, partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -202,7 +202,7 @@ class Workbench(AbstractContextManager["Workbench"]):
         """Fetch the starter model in the background; `download_status` follows it."""
         from core.models.starter import STARTER, install_starter
 
-        self.downloads.start(STARTER.name, lambda report, cancelled: install_starter(self.workspace, report, cancelled))
+        self.downloads.start(STARTER.name, partial(install_starter, self.workspace))
 
     def describe_remote(self, source: str, repo_id: str) -> RemoteInfo:
         """Size, licence and access of a repository on a hub, asked before anything is fetched."""
@@ -215,17 +215,14 @@ class Workbench(AbstractContextManager["Workbench"]):
         from core.models.hub import checked_repo_id, checked_source, download
 
         hub, checked = checked_source(source), checked_repo_id(repo_id)
-        work = lambda report, cancelled: download(hub, checked, self.workspace, report, cancelled)  # noqa: E731
-        self.downloads.start(checked, work, keeps=True)
+        self.downloads.start(checked, partial(download, hub, checked, self.workspace), keeps=True)
 
     def start_gguf(self, name: str) -> None:
         """Convert a listed GGUF file to a model folder in the background."""
         from core.models.gguf_import import convert_gguf
 
         file = catalog.find_model(self.workspace, name).folder
-        self.downloads.start(
-            name, lambda report, cancelled: convert_gguf(file, self.workspace, None, report, cancelled)
-        )
+        self.downloads.start(name, partial(convert_gguf, file, self.workspace, None))
 
     def cancel_download(self) -> None:
         self.downloads.cancel()

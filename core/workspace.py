@@ -206,6 +206,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def file_sha256(path: Path) -> str:
+    """The hash of a file's bytes, as 64 hexadecimal digits; raises OSError where it cannot be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.chat.conversations import BASE
+from core.digits import whole_number_in
 from core.errors import WorkbenchError
 from core.workbench import AT_STEP, Workbench
 from webui.chat_views import RUN_PREFIX, STEP_PREFIX
@@ -57,8 +58,8 @@ def speaker_of(workbench: Workbench, value: str) -> Speaker:
 def step_of(value: str) -> tuple[str, int] | None:
     """The run and the step of a selector's value; None where it is none of a saved step."""
     run_id, _, step = value.removeprefix(STEP_PREFIX).rpartition(":")
-    known = value.startswith(STEP_PREFIX) and run_id and step.isascii() and step.isdecimal() and len(step) < 10
-    return (run_id, int(step)) if known else None
+    number = whole_number_in(step)
+    return (run_id, number) if value.startswith(STEP_PREFIX) and run_id and number is not None else None
 
 
 def step_value(run_id: str, step: int) -> str:

@@ -18,12 +18,12 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from core.data.conversation import whole_text
+from core.digits import whole_number_in
 from core.errors import Place, excerpt, refusal
 
 MAX_JSON_BYTES = 2 * 2**20
 MAX_DRAINED_BYTES = 64 * 2**20  # of a body that is too large, so that its sender gets to read the refusal
 MAX_DEPTH = 64
-MOST_DIGITS = 10  # of a number in an address: Python refuses to read one of thousands
 THREADS = "workbench.threads"  # in a request's scope: the limiter of `off_loop`
 
 P = ParamSpec("P")
@@ -115,7 +115,8 @@ def page_of(items: Sequence[dict[str, Any]], query: Mapping[str, str], usual: in
         WorkbenchError: H01 for a limit that is none, A30 where the list has no such id.
     """
     limit, after = query.get("limit", str(usual)), query.get("after")
-    if not (limit.isascii() and limit.isdecimal() and len(limit) < MOST_DIGITS and 1 <= int(limit) <= most):
+    size = whole_number_in(limit) or 0
+    if not 1 <= size <= most:
         raise refusal("H01_page_limit", Place(field="limit", excerpt=excerpt(limit)), most=most)
     start = 0
     if after is not None:
@@ -123,7 +124,7 @@ def page_of(items: Sequence[dict[str, Any]], query: Mapping[str, str], usual: in
         if not places:
             raise refusal("A30_no_such_item", Place(field="after", excerpt=excerpt(after)))
         start = places[0]
-    shown = list(items[start : start + int(limit)])
+    shown = list(items[start : start + size])
     ends = {"first_id": shown[0]["id"], "last_id": shown[-1]["id"]} if shown else {"first_id": None, "last_id": None}
     return {"object": "list", "data": shown, **ends, "has_more": start + len(shown) < len(items)}
 

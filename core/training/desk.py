@@ -12,9 +12,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.digits import whole_number_in
 from core.errors import WorkbenchError, excerpt, refusal
 from core.models.precision import choose_precision
 from core.settings import LoadSettings
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
 Load = Callable[[str, LoadSettings, "Report | None"], object]
 Report = Callable[[str, float], None]
 MIN_COMPARED, MAX_COMPARED = 2, 8
-MOST_DIGITS = 10  # of a step
 CODE = Path(__file__).resolve().parents[2]
 logger = logging.getLogger(__name__)
 
@@ -200,11 +201,12 @@ class RunDesk:
     def find_step(self, name: str) -> tuple[str, int] | None:
         """The run and step that `lumi @ 40` means: of this name, or id, the newest run that has the step, else any."""
         run_name, at, step = name.rpartition(AT_STEP)
-        if not (at and step.isascii() and step.isdecimal() and len(step) < MOST_DIGITS):
+        number = whole_number_in(step)
+        if not at or number is None:
             return None
         known = [run.run_id for run in self.list() if run_name in (run.run_id, run.name)]
-        having = [run_id for run_id in known if self.has_step(run_id, int(step))]
-        return next(((run_id, int(step)) for run_id in (*having, *known)), None)
+        having = (run_id for run_id in known if self.has_step(run_id, number))
+        return next(((run_id, number) for run_id in chain(having, known)), None)
 
     # ---- one run at a time ----
 

@@ -289,7 +289,10 @@ def test_closing_waits_for_the_download_to_leave(workspace: Workspace) -> None:
 def test_only_what_arrived_from_a_hub_is_kept(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     with Workbench(workspace) as workbench:
         kept: dict[str, bool] = {}
-        start = lambda title, work, keeps=False: kept.update({title: keeps})  # noqa: E731
+
+        def start(title: str, work: Any, keeps: bool = False) -> None:
+            kept[title] = keeps
+
         monkeypatch.setattr(workbench.downloads, "start", start)
         workbench.start_starter()
         workbench.start_download("huggingface", "someone/tiny")

@@ -162,7 +162,11 @@ def command(order: Order, place: Workspace, told: int) -> int:
                 time.sleep(order.get("stays_s", 0.0))  # something that takes its time
 
     def telling(self: Runner, on_wait: Callable[[], None] = lambda: None) -> None:
-        close(self, lambda: (on_wait(), told_why.set())[0])
+        def tell() -> None:
+            on_wait()
+            told_why.set()
+
+        close(self, tell)
 
     Runner._emit = watched  # type: ignore[method-assign]
     Runner.close = telling  # type: ignore[method-assign]
